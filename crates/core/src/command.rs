@@ -1,0 +1,307 @@
+//! What people and programs ask of a node, and what it answers. Every door speaks these.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::ids::{EntryHash, NetworkId, OfficeId};
+use crate::policy::PolicyEvent;
+use crate::statement::{Admit, Invite, Role};
+
+/// An event in JSCalendar (RFC 8984): a JSON object.
+pub type Object = Map<String, Value>;
+
+/// What is asked of the core.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Publish policy events: one change each, in order, answered together with
+    /// [`Reply::Published`]. If one can't be published the others still are.
+    Publish(Vec<PolicyEvent>),
+    /// Create or replace an event; only what differs is written. Answered with [`Reply::Written`].
+    Put {
+        /// Which; the event's own `uid`, if it has one, must be the same.
+        uid: String,
+        /// The whole event.
+        event: Object,
+        /// When to write at all.
+        condition: Condition,
+    },
+    /// Change an event with a JSON Merge Patch (RFC 7396). Answered with [`Reply::Written`].
+    Patch {
+        /// Which.
+        uid: String,
+        /// What to set, and with null what to remove.
+        patch: Object,
+        /// When to write at all.
+        condition: Condition,
+    },
+    /// Set an event's status to cancelled. Answered with [`Reply::Written`].
+    Cancel {
+        /// Which.
+        uid: String,
+        /// When to write at all.
+        condition: Condition,
+    },
+    /// Decide a conflict: write the chosen value once more, on top of all that are there. Answered with
+    /// [`Reply::Written`].
+    Resolve {
+        /// The conflict's id.
+        conflict: String,
+        /// The value to keep: one of the conflict's, or any other.
+        keep: Value,
+    },
+    /// Promise membership to the holder of a ticket; for admins. Answered with [`Reply::Invited`].
+    Invite(Invite),
+    /// Admit the office that came with a ticket. Answered with [`Reply::Admitted`].
+    Admit(Admit),
+    /// One event. Answered with [`Reply::Event`].
+    Event {
+        /// Which.
+        uid: String,
+    },
+    /// A page of events, by uid. Answered with [`Reply::Events`].
+    Events(EventsQuery),
+    /// Answered with [`Reply::Conflicts`].
+    Conflicts,
+    /// Answered with [`Reply::Members`].
+    Members,
+    /// Answered with [`Reply::Status`].
+    Status,
+}
+
+/// A precondition on an event's present state (RFC 9110, `If-Match` and `If-None-Match`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Condition {
+    /// None.
+    #[default]
+    Always,
+    /// Only if the event exists.
+    Exists,
+    /// Only if the event doesn't exist.
+    Absent,
+    /// Only if the event's `etag` is one of these.
+    Matches(Vec<String>),
+}
+
+/// Which events to list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventsQuery {
+    /// Only events whose uid sorts after this one: where the page before ended.
+    pub after: Option<String>,
+    /// Only events that end after this local date-time (`2024-04-01T00:00:00`; not before it starts).
+    pub from: Option<String>,
+    /// Only events that start before this local date-time.
+    pub to: Option<String>,
+    /// How many at most.
+    pub limit: usize,
+}
+
+/// The answer to a [`Command`].
+pub type Reply = Result<Answer, CommandError>;
+
+/// What was found or done.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// One result for each event, in order.
+    Published(Vec<Result<Written, CommandError>>),
+    /// An event was written, or already was as wanted.
+    Written(Written),
+    /// The ticket is good.
+    Invited {
+        /// The network that it leads to.
+        network: NetworkId,
+    },
+    /// The office is a member.
+    Admitted,
+    /// As asked.
+    Event(EventView),
+    /// As asked.
+    Events {
+        /// By uid.
+        events: Vec<EventView>,
+        /// Whether there are more after the last.
+        more: bool,
+    },
+    /// As asked.
+    Conflicts(Vec<ConflictView>),
+    /// As asked.
+    Members(Vec<MemberView>),
+    /// As asked.
+    Status(StatusView),
+}
+
+/// What became of a write.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Written {
+    /// The event.
+    pub uid: String,
+    /// The entry that holds the change, or the last one that touched the event if nothing had to be
+    /// changed.
+    pub entry: EntryHash,
+    /// The event's new entity tag.
+    pub etag: String,
+    /// Whether it is new.
+    #[serde(skip)]
+    pub created: bool,
+}
+
+/// An event as it stands here.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct EventView {
+    /// Its uid.
+    pub uid: String,
+    /// Changes with every change of the event; equal on all nodes that show the same.
+    pub etag: String,
+    /// JSCalendar.
+    pub event: Object,
+}
+
+/// A field that was edited two ways.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ConflictView {
+    /// Names it on every node, for as long as it is open.
+    pub id: String,
+    /// The event.
+    pub uid: String,
+    /// The event's title, for people.
+    pub title: String,
+    /// The field, as a JSON Pointer without the leading slash (`locations/1/name`).
+    pub path: String,
+    /// The values; the first is the one that shows everywhere until someone decides.
+    pub values: Vec<ConflictValue>,
+}
+
+/// One of the values of a conflict.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ConflictValue {
+    /// The value; null where the field would be absent.
+    pub value: Value,
+    /// Who wrote it.
+    pub office: OfficeId,
+    /// The office's name.
+    pub name: String,
+    /// When, by the author's clock (milliseconds since 1970).
+    pub time: i64,
+    /// In which entry.
+    pub entry: EntryHash,
+}
+
+/// A member as this node knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MemberView {
+    /// Its key.
+    pub office: OfficeId,
+    /// Its name.
+    pub name: String,
+    /// What it may do.
+    pub roles: Vec<Role>,
+    /// Whether it is this node.
+    #[serde(rename = "self")]
+    pub this: bool,
+    /// Whether we are linked with it now; true for ourselves.
+    pub connected: bool,
+    /// Whether it holds all that we hold, by its own signed word.
+    pub acknowledged: bool,
+    /// How many of the entries that we hold it has not acknowledged.
+    pub behind: u64,
+    /// When we last heard from it (milliseconds since 1970, our clock); none if never since the start.
+    pub last_seen: Option<i64>,
+    /// Where it says it can be reached.
+    pub addresses: Vec<String>,
+    /// The version that it runs, by its own word.
+    pub version: Option<String>,
+    /// Set where two offices came with one ticket, in different parts of a divided network: an admin
+    /// should look at who they are.
+    pub shared_ticket: bool,
+}
+
+/// A node at a glance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StatusView {
+    /// This office.
+    pub office: OfficeId,
+    /// Its name.
+    pub name: String,
+    /// The network.
+    pub network: NetworkId,
+    /// The digest of the frontier: equal on two nodes exactly if they hold the same entries.
+    pub frontier: crate::ids::Digest,
+    /// Events in the calendar.
+    pub events: u64,
+    /// Entries in the log.
+    pub entries: u64,
+    /// Linked offices.
+    pub peers: Vec<OfficeId>,
+    /// All members.
+    pub members: Vec<MemberView>,
+    /// Open conflicts.
+    pub conflicts: u64,
+    /// Entries that are held but not understood: if not 0, this node must be upgraded.
+    pub deferred: u64,
+    /// Entries that are held but count for nothing.
+    pub void: u64,
+    /// Logs whose authors signed two histories.
+    pub forks: u64,
+    /// Deliveries to external systems.
+    pub deliveries: Deliveries,
+}
+
+/// Deliveries to external systems.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deliveries {
+    /// Owed and being tried.
+    pub pending: u64,
+    /// Given up, waiting to be replayed.
+    pub dead: u64,
+}
+
+/// Why a command was not carried out. The texts are for the people who gave it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    /// No such event.
+    #[error("there is no event {0:?}; GET /v1/events or `fasti event list` shows those that are")]
+    UnknownEvent(String),
+    /// No such conflict.
+    #[error("there is no open conflict {0:?}; `fasti conflicts` lists them")]
+    UnknownConflict(String),
+    /// The precondition failed.
+    #[error(
+        "the event is not as the caller believes: its etag is now {now:?}; read it again, then repeat the edit"
+    )]
+    Precondition {
+        /// The present etag; none if there is no such event.
+        now: Option<String>,
+    },
+    /// The event is no valid JSCalendar.
+    #[error("{path:?}: {problem}")]
+    Invalid {
+        /// Where, as a JSON Pointer without the leading slash.
+        path: String,
+        /// What is wrong and what would be right.
+        problem: String,
+    },
+    /// It doesn't fit into one entry.
+    #[error("the change takes {size} bytes and at most {max} fit into an entry; split it up")]
+    TooLarge {
+        /// Its size in bytes.
+        size: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// The caller's office may not do this.
+    #[error("{0}")]
+    NotAllowed(String),
+    /// The ticket is not good.
+    #[error("the ticket is not valid: {0}; ask an admin for a new one")]
+    Ticket(&'static str),
+    /// The node is not a member of its network yet: it has not received the entry that admits it.
+    #[error(
+        "this node has not yet received its admission from the network; it connects to {0} or another member by itself, try again in a moment"
+    )]
+    NotYetMember(String),
+    /// The disk refused; nothing was done.
+    #[error("not written: {0}; free some space or repair the disk, then repeat")]
+    Storage(String),
+    /// The node is going down or too busy.
+    #[error("the node is not available: {0}")]
+    Unavailable(String),
+}

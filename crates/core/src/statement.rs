@@ -1,0 +1,165 @@
+//! What an entry says: a change of a document, or a statement about who belongs to the network.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::entry::{Signature, Signer, Verifier};
+use crate::ids::{DocumentId, NetworkId, OfficeId, TicketId};
+
+/// What an office may do. A set of them belongs to each member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Invites and removes.
+    Admin,
+    /// Approves policies.
+    Approver,
+    /// Publishes and edits.
+    Office,
+    /// Reads, and writes nothing.
+    Auditor,
+}
+
+impl std::str::FromStr for Role {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "admin" => Ok(Self::Admin),
+            "approver" => Ok(Self::Approver),
+            "office" => Ok(Self::Office),
+            "auditor" => Ok(Self::Auditor),
+            _ => Err(format!("{text:?} is no role; roles are admin, approver, office and auditor")),
+        }
+    }
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Admin => "admin",
+            Self::Approver => "approver",
+            Self::Office => "office",
+            Self::Auditor => "auditor",
+        })
+    }
+}
+
+/// The network's first entry; its hash is the network's id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// The founder's name, as people call the office.
+    pub name: String,
+    /// Random, so that founding twice makes two networks.
+    pub nonce: [u8; 16],
+}
+
+/// An admin's promise to admit whoever holds the ticket's secret key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invite {
+    /// The ticket's public key.
+    pub ticket: TicketId,
+    /// The name that the new member will have.
+    pub name: String,
+    /// The roles that it will have; sorted, never empty.
+    pub roles: Vec<Role>,
+    /// After this wall-clock time (milliseconds since 1970) the ticket is worth nothing.
+    pub expires: i64,
+}
+
+/// A member's statement that an invited office came with its ticket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Admit {
+    /// Which ticket was used.
+    pub ticket: TicketId,
+    /// The new member.
+    pub office: OfficeId,
+    /// By the ticket's key, over network and office: so that a sponsor can't give the ticket to
+    /// somebody else.
+    pub proof: Signature,
+}
+
+impl Admit {
+    /// Made by the newcomer, who holds the ticket's secret.
+    pub fn new(network: &NetworkId, office: OfficeId, ticket: &Signer) -> Self {
+        let key = ticket.office();
+        Self { ticket: TicketId(key.0), office, proof: ticket.sign(&Self::claim(network, &office)) }
+    }
+
+    /// Whether the ticket's holder wanted this office admitted to this network.
+    pub fn is_proved(&self, network: &NetworkId, verifier: &dyn Verifier) -> bool {
+        let key = OfficeId(self.ticket.0);
+        verifier.verify(&key, &Self::claim(network, &self.office), &self.proof)
+    }
+
+    fn claim(network: &NetworkId, office: &OfficeId) -> [u8; 32] {
+        let mut sha = Sha256::new();
+        sha.update(b"fasti/admit/1\0");
+        sha.update(network.0);
+        sha.update(office.0);
+        sha.finalize().into()
+    }
+}
+
+/// A change of a document.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DocumentChange {
+    /// Which document.
+    pub document: DocumentId,
+    /// One uncompressed Automerge change chunk.
+    #[serde(with = "serde_bytes")]
+    pub bytes: Vec<u8>,
+}
+
+/// The body of an entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Statement {
+    /// Kind 0.
+    Found(Found),
+    /// Kind 1.
+    Invite(Invite),
+    /// Kind 2.
+    Admit(Admit),
+    /// Kind 3.
+    Change(DocumentChange),
+}
+
+/// Why a body could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unreadable {
+    /// A kind that this version doesn't know: a later version's.
+    UnknownKind,
+    /// A known kind whose body is malformed: nobody's.
+    Malformed,
+}
+
+impl Statement {
+    /// The number of its kind and its body. Numbers are never reused.
+    pub fn encode(&self) -> (u16, Vec<u8>) {
+        let (kind, body) = match self {
+            Self::Found(found) => (0, postcard::to_stdvec(found)),
+            Self::Invite(invite) => (1, postcard::to_stdvec(invite)),
+            Self::Admit(admit) => (2, postcard::to_stdvec(admit)),
+            Self::Change(change) => (3, postcard::to_stdvec(change)),
+        };
+        (kind, body.unwrap_or_default())
+    }
+
+    /// Reads a body; what is left over after it makes it malformed.
+    pub fn decode(kind: u16, body: &[u8]) -> Result<Self, Unreadable> {
+        match kind {
+            0 => exactly(body).map(Self::Found),
+            1 => exactly(body).map(Self::Invite),
+            2 => exactly(body).map(Self::Admit),
+            3 => exactly(body).map(Self::Change),
+            _ => Err(Unreadable::UnknownKind),
+        }
+    }
+}
+
+fn exactly<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Unreadable> {
+    match postcard::take_from_bytes(body) {
+        Ok((value, [])) => Ok(value),
+        Ok(_) | Err(_) => Err(Unreadable::Malformed),
+    }
+}

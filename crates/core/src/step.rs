@@ -1,0 +1,141 @@
+//! The durability order as a type: what a step wants to tell the world comes out only through
+//! persisting what it wrote.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::command::Reply;
+use crate::ids::{Incarnation, LogId, OfficeId, TicketId};
+use crate::notice::SignedNotice;
+use crate::row::Row;
+
+/// Something to be stored. All writes of a step belong into one transaction.
+#[derive(Clone, Debug)]
+pub enum Write {
+    /// An entry at its place in the local log. The same index again replaces the row (a deferred entry
+    /// that was understood at last).
+    Entry {
+        /// Counts from 0 without gaps; a parent's is lower than its child's.
+        index: u64,
+        /// The row.
+        row: Row,
+    },
+    /// The latest notice of an office on a topic replaces the one before.
+    Notice(SignedNotice),
+    /// A field that was edited two ways, or (`None`) no longer is.
+    Conflict {
+        /// The event.
+        uid: String,
+        /// The field: its path in the event.
+        path: String,
+        /// Whether it is in conflict.
+        open: bool,
+    },
+    /// The incarnation under which this node writes.
+    Incarnation(Incarnation),
+    /// Proof that an author signed two different entries for one place: the encoded bundle that
+    /// doesn't fit to what we hold.
+    Fork {
+        /// Which log.
+        log: LogId,
+        /// Which place.
+        seq: u64,
+        /// The run that doesn't fit.
+        proof: Vec<u8>,
+    },
+}
+
+/// The caller's number for a command or query; the reply carries it.
+pub type RequestId = u64;
+
+/// Something to be done once the step's writes are durable.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// Answer a caller.
+    Reply(RequestId, Reply),
+    /// Send a frame on the push lane: at once or not at all.
+    Push {
+        /// To whom (several, so that the frame is encoded once).
+        to: Vec<OfficeId>,
+        /// The encoded [`crate::message::Message`].
+        frame: Vec<u8>,
+    },
+    /// Read these ranges from the store and send them as chunks on the sync lane (see
+    /// [`crate::log::Chunks`]).
+    Serve {
+        /// To whom.
+        to: OfficeId,
+        /// The peer's number for this fetch; the chunks carry it.
+        fetch: u32,
+        /// Each log from which sequence number on; the order is the peer's.
+        from: Vec<(LogId, u64)>,
+        /// Entries with this local index or a higher one are not part of it.
+        end: u64,
+    },
+    /// Who may connect: members, and holders of tickets that are still open.
+    Admit {
+        /// Members, without ourselves.
+        members: BTreeSet<OfficeId>,
+        /// Open tickets.
+        tickets: BTreeSet<TicketId>,
+    },
+    /// Whom to be linked with, and where each says it can be reached.
+    Neighbours(BTreeMap<OfficeId, Vec<String>>),
+    /// Entries that became part of the local log, for whoever follows it.
+    Appended(Vec<Appended>),
+    /// Something that an operator should know, once.
+    Alarm(String),
+}
+
+/// An entry of the local log, as followers see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Its local index.
+    pub index: u64,
+    /// The row, without the change's bytes.
+    pub hash: crate::ids::EntryHash,
+    /// Its author.
+    pub author: OfficeId,
+    /// When, by the author's clock (milliseconds since 1970).
+    pub time: i64,
+    /// The uids of the events that it touched.
+    pub uids: Vec<String>,
+}
+
+/// What one or more inputs led to. Its effects are inside until [`Step::persist`] has made its
+/// writes durable: a change that a peer may have seen is on our disk, and an answer is kept.
+#[derive(Debug, Default)]
+#[must_use = "a step's writes must be persisted and its effects carried out"]
+pub struct Step {
+    pub(crate) writes: Vec<Write>,
+    pub(crate) effects: Vec<Effect>,
+}
+
+impl Step {
+    /// Hands out the writes, and the effects only if `commit` made them durable.
+    ///
+    /// # Errors
+    /// Whatever `commit` says. The effects are lost then, and the core is ahead of the disk: drop it
+    /// and open it again from what is stored.
+    pub fn persist<E>(
+        self,
+        commit: impl FnOnce(&[Write]) -> Result<(), E>,
+    ) -> Result<Vec<Effect>, E> {
+        if !self.writes.is_empty() {
+            commit(&self.writes)?;
+        }
+        Ok(self.effects)
+    }
+
+    /// Whether there is nothing to write and nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.writes.is_empty() && self.effects.is_empty()
+    }
+
+    /// The requests that this step would answer: who has to be told if it can't be persisted.
+    pub fn requests(&self) -> impl Iterator<Item = RequestId> {
+        self.effects.iter().filter_map(|effect| match effect {
+            Effect::Reply(request, _) => Some(*request),
+            _ => None,
+        })
+    }
+}
