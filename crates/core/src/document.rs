@@ -1,0 +1,421 @@
+//! The calendar as one Automerge document.
+//!
+//! ```text
+//! root ─ events ─ 000 … 3ff      1,024 buckets, made by a genesis change that is the same everywhere
+//!                  └ <uid>       one map for each event, in the bucket of the uid's hash
+//!                     └ <path>   one scalar for each field (see `event`)
+//! ```
+//! The buckets keep maps small, so that one change costs what it changes, up to 100,000 events. Two offices
+//! that create the same uid at once make two maps, of which Automerge shows one; here an event is
+//! the sum of all maps under its uid, field by field, so that neither hides the other. In a field
+//! the operation with the highest id wins (counter, then actor), in Automerge as across the maps.
+//!
+//! Checked changes are staged and go into the document together when a step ends, or sooner when
+//! one is read that they touch: Automerge applies a hundred at a time for half the price.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use automerge::legacy::{Key, ObjectId, Op, OpId, OpType};
+use automerge::{
+    ActorId, Automerge, Change, ChangeHash, ExpandedChange, LoadOptions, ObjId as ExId, ObjType,
+    ROOT, ReadDoc, SaveOptions, ScalarValue, Value, VerificationMode,
+};
+use sha2::{Digest as _, Sha256};
+
+use crate::event::{FieldEdits, Flat, Leaf};
+use crate::ids::LogId;
+
+const BUCKETS: usize = 1024;
+
+/// The hash of an Automerge change.
+pub(crate) type Hash = [u8; 32];
+
+/// The actor under which an office writes in one incarnation: 16 bytes of a hash of both, so that no
+/// two logs ever share one.
+pub(crate) fn actor(log: &LogId) -> ActorId {
+    let mut sha = Sha256::new();
+    sha.update(b"fasti/actor/1\0");
+    sha.update(log.author.0);
+    sha.update(log.incarnation.0.to_be_bytes());
+    ActorId::from(&sha.finalize()[..16])
+}
+
+/// The values of one field that nobody has overwritten: ascending, the last one wins.
+pub(crate) type Values = Vec<(Leaf, ExId)>;
+
+/// The document, with changes that are checked but not yet applied.
+#[derive(Clone)]
+pub struct Document {
+    pub(crate) doc: Automerge,
+    pub(crate) buckets: Vec<ExId>,
+    staged: Vec<Change>,
+    staged_uids: BTreeSet<String>,
+    staged_hashes: BTreeSet<Hash>,
+    events: u64,
+}
+
+/// A snapshot that Automerge can't load.
+#[derive(Debug, thiserror::Error)]
+#[error("the document's snapshot can't be loaded")]
+pub struct SnapshotError(#[source] Option<automerge::AutomergeError>);
+
+impl Document {
+    /// An empty calendar: the genesis change alone.
+    pub fn new() -> Self {
+        let mut doc = Automerge::new();
+        // Fails only for ill-formed changes, which a test rules out for this one.
+        let _ = doc.apply_changes([genesis()]);
+        Self::from_doc(doc).unwrap_or_else(|| unreachable!("the genesis change makes all buckets"))
+    }
+
+    /// From what [`Document::save`] made.
+    ///
+    /// # Errors
+    /// [`SnapshotError`]; the log then holds all that is needed to build it anew.
+    pub fn load(bytes: &[u8]) -> Result<Self, SnapshotError> {
+        // The snapshot's own checksum stands in the store; hashing every change again would double
+        // the time.
+        let options = LoadOptions::new().verification_mode(VerificationMode::DontCheck);
+        let doc =
+            Automerge::load_with_options(bytes, options).map_err(|e| SnapshotError(Some(e)))?;
+        Self::from_doc(doc).ok_or(SnapshotError(None))
+    }
+
+    fn from_doc(doc: Automerge) -> Option<Self> {
+        let (_, events) = doc.get(ROOT, "events").ok()??;
+        let mut buckets = Vec::with_capacity(BUCKETS);
+        let mut count = 0;
+        for at in 0..BUCKETS {
+            let (_, bucket) = doc.get(&events, bucket_name(at)).ok()??;
+            count += doc.length(&bucket) as u64;
+            buckets.push(bucket);
+        }
+        Some(Self {
+            doc,
+            buckets,
+            staged: Vec::new(),
+            staged_uids: BTreeSet::new(),
+            staged_hashes: BTreeSet::new(),
+            events: count,
+        })
+    }
+
+    /// The document as bytes: uncompressed, which is larger on disk and much faster to load. Takes
+    /// a fraction of a second at 100k events: clone the document and save it on another thread.
+    pub fn save(&self) -> Vec<u8> {
+        debug_assert!(self.staged.is_empty(), "saved in the middle of a step");
+        self.doc.save_with_options(SaveOptions { deflate: false, ..SaveOptions::default() })
+    }
+
+    /// How many events there are, cancelled ones included.
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// Takes a checked change. It must be the next of its actor, with all its dependencies here.
+    pub(crate) fn stage(
+        &mut self,
+        change: Change,
+        uids: impl IntoIterator<Item = String>,
+        created: u64,
+    ) {
+        self.staged_hashes.insert(change.hash().0);
+        self.staged.push(change);
+        self.staged_uids.extend(uids);
+        self.events += created;
+    }
+
+    /// How many changes are staged.
+    pub(crate) fn staged(&self) -> usize {
+        self.staged.len()
+    }
+
+    /// Whether a staged change touches this event.
+    pub(crate) fn is_staged(&self, uid: &str) -> bool {
+        self.staged_uids.contains(uid)
+    }
+
+    /// Whether this change is staged.
+    pub(crate) fn is_staged_change(&self, hash: &Hash) -> bool {
+        self.staged_hashes.contains(hash)
+    }
+
+    /// Applies what is staged.
+    pub(crate) fn flush(&mut self) -> Result<(), automerge::AutomergeError> {
+        if self.staged.is_empty() {
+            return Ok(());
+        }
+        self.staged_uids.clear();
+        self.staged_hashes.clear();
+        self.doc.apply_changes(std::mem::take(&mut self.staged))
+    }
+
+    /// The maps under a uid: ascending, the last one is what Automerge shows. Empty if there is no
+    /// such event.
+    pub(crate) fn maps(&self, uid: &str, at: Option<&[ChangeHash]>) -> Vec<ExId> {
+        let bucket = &self.buckets[bucket_of(uid)];
+        let values = match at {
+            None => self.doc.get_all(bucket, uid),
+            Some(heads) => self.doc.get_all_at(bucket, uid, heads),
+        };
+        let mut maps: Vec<_> = values.unwrap_or_default().into_iter().map(|(_, map)| map).collect();
+        maps.sort();
+        maps
+    }
+
+    /// The ids of the values of a field in one map.
+    pub(crate) fn ids(&self, map: &ExId, path: &str, at: Option<&[ChangeHash]>) -> Vec<ExId> {
+        let values = match at {
+            None => self.doc.get_all(map, path),
+            Some(heads) => self.doc.get_all_at(map, path, heads),
+        };
+        values.unwrap_or_default().into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// All values of a field across the maps of an event.
+    pub(crate) fn values(&self, maps: &[ExId], path: &str) -> Values {
+        let mut values: Values = maps
+            .iter()
+            .flat_map(|map| self.doc.get_all(map, path).unwrap_or_default())
+            .filter_map(|(value, id)| Some((leaf_of(&value)?, id)))
+            .collect();
+        values.sort_by(|(_, a), (_, b)| a.cmp(b));
+        values
+    }
+
+    /// The winning fields of an event with the id of the operation that wrote each; none if there is
+    /// no such event. Staged changes of the event must have been flushed.
+    pub(crate) fn fields(&self, uid: &str) -> Option<BTreeMap<String, (Leaf, ExId)>> {
+        let maps = self.maps(uid, None);
+        if maps.is_empty() {
+            return None;
+        }
+        let mut fields: BTreeMap<String, (Leaf, ExId)> = BTreeMap::new();
+        for map in &maps {
+            for item in self.doc.map_range(map, ..) {
+                let id = item.id();
+                let path = item.key.to_string();
+                let newer = fields.get(&path).is_none_or(|(_, held)| *held < id);
+                if newer && let Some(leaf) = leaf_of(&item.value.into_value()) {
+                    fields.insert(path, (leaf, id));
+                }
+            }
+        }
+        Some(fields)
+    }
+
+    /// The winning fields of an event; none if there is no such event.
+    pub(crate) fn flat(&self, uid: &str) -> Option<Flat> {
+        let fields = self.fields(uid)?;
+        Some(fields.into_iter().map(|(path, (leaf, _))| (path, leaf)).collect())
+    }
+
+    /// The change that an operation belongs to.
+    pub(crate) fn change_of(&self, id: &ExId) -> Option<Hash> {
+        self.doc.hash_for_opid(id).map(|hash| hash.0)
+    }
+
+    /// The uids of a bucket, sorted; buckets count from 0.
+    pub(crate) fn uids(&self) -> BTreeSet<String> {
+        let keys = self.buckets.iter().flat_map(|bucket| self.doc.keys(bucket));
+        keys.collect()
+    }
+
+    /// The uid of the event that a map belongs to.
+    pub(crate) fn uid_of(&self, map: &ExId) -> Option<String> {
+        let parent = self.doc.parents(map).ok()?.next()?;
+        match parent.prop {
+            automerge::Prop::Map(uid) if self.buckets[bucket_of(&uid)] == parent.obj => Some(uid),
+            _ => None,
+        }
+    }
+
+    /// The bucket that an object is, if it is one.
+    pub(crate) fn bucket_at(&self, uid: &str) -> &ExId {
+        &self.buckets[bucket_of(uid)]
+    }
+
+    /// Builds the change that makes these edits. The document must have been flushed if the event is
+    /// staged. `deps` are the heads with the highest operation counter under them.
+    pub(crate) fn build(&self, place: &ChangePlace, uid: &str, edits: &FieldEdits) -> Change {
+        let actor = &place.actor;
+        let mut operations = Vec::with_capacity(edits.len() + 1);
+        let maps = self.maps(uid, None);
+        let (winner, others) = match maps.split_last() {
+            Some((winner, others)) => (object_id(winner), others),
+            None => {
+                operations.push(Op {
+                    action: OpType::Make(ObjType::Map),
+                    obj: object_id(self.bucket_at(uid)),
+                    key: Key::Map(uid.into()),
+                    pred: Vec::new().into(),
+                    insert: false,
+                });
+                (ObjectId::Id(OpId::new(place.start_op, actor)), &[][..])
+            }
+        };
+        for (path, leaf) in edits {
+            let there = maps.last().map(|map| self.ids(map, path, None)).unwrap_or_default();
+            let action = match leaf {
+                Some(leaf) => OpType::Put(scalar(leaf)),
+                None if there.is_empty() => continue,
+                None => OpType::Delete,
+            };
+            operations.push(op(action, winner.clone(), path, &there));
+        }
+        // One value is left of a field that was written in several maps.
+        for map in others {
+            for path in edits.keys() {
+                let there = self.ids(map, path, None);
+                if !there.is_empty() {
+                    operations.push(op(OpType::Delete, object_id(map), path, &there));
+                }
+            }
+        }
+        ExpandedChange {
+            operations,
+            actor_id: actor.clone(),
+            hash: None,
+            seq: place.seq,
+            start_op: std::num::NonZeroU64::new(place.start_op)
+                .unwrap_or(std::num::NonZeroU64::MIN),
+            time: place.time,
+            message: None,
+            deps: place.deps.clone(),
+            extra_bytes: Vec::new(),
+            author: None,
+        }
+        .into()
+    }
+}
+
+impl Default for Document {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl std::fmt::Debug for Document {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Document({} events, {} staged)", self.events, self.staged.len())
+    }
+}
+
+/// Where a change stands among the others; the guard asks the same of every change.
+#[derive(Clone, Debug)]
+pub(crate) struct ChangePlace {
+    /// Who writes.
+    pub(crate) actor: ActorId,
+    /// The actor's changes count from 1.
+    pub(crate) seq: u64,
+    /// One above the highest operation counter under `deps`.
+    pub(crate) start_op: u64,
+    /// The latest changes under the entry; sorted.
+    pub(crate) deps: Vec<ChangeHash>,
+    /// Seconds since 1970.
+    pub(crate) time: i64,
+}
+
+fn op(action: OpType, obj: ObjectId, path: &str, pred: &[ExId]) -> Op {
+    let pred = pred.iter().filter_map(op_id).collect::<Vec<_>>().into();
+    Op { action, obj, key: Key::Map(path.into()), pred, insert: false }
+}
+
+fn op_id(id: &ExId) -> Option<OpId> {
+    match id {
+        ExId::Root => None,
+        ExId::Id(counter, actor, _) => Some(OpId::new(*counter, actor)),
+    }
+}
+
+pub(crate) fn object_id(id: &ExId) -> ObjectId {
+    op_id(id).map_or(ObjectId::Root, ObjectId::Id)
+}
+
+/// The other way; the index is a hint that Automerge checks.
+pub(crate) fn ex_id(id: &OpId) -> ExId {
+    ExId::Id(id.counter(), id.actor().clone(), 0)
+}
+
+fn scalar(leaf: &Leaf) -> ScalarValue {
+    match leaf {
+        Leaf::Bool(value) => ScalarValue::Boolean(*value),
+        Leaf::Int(value) => ScalarValue::Int(*value),
+        Leaf::Float(value) => ScalarValue::F64(*value),
+        Leaf::Text(value) => ScalarValue::Str(value.as_str().into()),
+        Leaf::Json(bytes) => ScalarValue::Bytes(bytes.clone()),
+    }
+}
+
+fn leaf_of(value: &Value<'_>) -> Option<Leaf> {
+    let Value::Scalar(scalar) = value else { return None };
+    match scalar.as_ref() {
+        ScalarValue::Boolean(value) => Some(Leaf::Bool(*value)),
+        ScalarValue::Int(value) => Some(Leaf::Int(*value)),
+        ScalarValue::F64(value) => Some(Leaf::Float(*value)),
+        ScalarValue::Str(value) => Some(Leaf::Text(value.to_string())),
+        ScalarValue::Bytes(bytes) => Some(Leaf::Json(bytes.clone())),
+        _ => None,
+    }
+}
+
+/// Which bucket a uid belongs to.
+pub(crate) fn bucket_of(uid: &str) -> usize {
+    let hash = Sha256::digest(uid);
+    usize::from(u16::from_be_bytes([hash[0], hash[1]])) % BUCKETS
+}
+
+fn bucket_name(at: usize) -> String {
+    format!("{at:03x}")
+}
+
+/// The change that makes the buckets: by the actor of zeros, at time 0, so that it is the same bytes in
+/// every network.
+fn genesis() -> Change {
+    let actor = ActorId::from([0; 16]);
+    let make = |obj: ObjectId, name: &str| Op {
+        action: OpType::Make(ObjType::Map),
+        obj,
+        key: Key::Map(name.into()),
+        pred: Vec::new().into(),
+        insert: false,
+    };
+    let events = ObjectId::Id(OpId::new(1, &actor));
+    let mut operations = vec![make(ObjectId::Root, "events")];
+    operations.extend((0..BUCKETS).map(|at| make(events.clone(), &bucket_name(at))));
+    ExpandedChange {
+        operations,
+        actor_id: actor,
+        hash: None,
+        seq: 1,
+        start_op: std::num::NonZeroU64::MIN,
+        time: 0,
+        message: None,
+        deps: Vec::new(),
+        extra_bytes: Vec::new(),
+        author: None,
+    }
+    .into()
+}
+
+/// The genesis change's hash.
+pub(crate) fn genesis_hash() -> Hash {
+    const HASH: &str = "24472b0e0c6ba2a6f2fe936b24cbfe93b84b99706e7d9d55aa4ad1d9c0377746";
+    let mut hash = [0; 32];
+    let _ = hex::decode_to_slice(HASH, &mut hash);
+    hash
+}
+
+/// The genesis change's highest operation counter.
+pub(crate) const GENESIS_MAX_OP: u64 = 1 + BUCKETS as u64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_genesis_change_is_the_same_everywhere() {
+        assert_eq!(genesis().hash().0, genesis_hash(), "is {}", hex::encode(genesis().hash().0));
+        assert_eq!(genesis().max_op(), GENESIS_MAX_OP);
+    }
+}

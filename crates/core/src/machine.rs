@@ -1,0 +1,429 @@
+//! The state machine: takes inputs, gives steps. Routes each input to whom it concerns (`ledger` for
+//! what is held, `gossip` for what goes around, `calendar` and `views` for what people ask) and gathers
+//! what they leave behind.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::calendar::{self, Context};
+use crate::command::{Answer, Command, CommandError, Reply};
+use crate::document::Document;
+use crate::entry::{Ed25519, Entry, Link, RULES, Signer, Verifier, first_prev};
+use crate::gossip::Gossip;
+use crate::ids::{Digest, Incarnation, LogId, NetworkId, OfficeId, TicketId};
+use crate::ledger::{Ledger, TooLarge};
+use crate::message::Message;
+use crate::notice::{SignedNotice, Topic};
+use crate::overlay;
+use crate::roster::is_name;
+use crate::row::{Row, Standing};
+use crate::statement::{Found, Role, Statement};
+use crate::step::{Effect, RequestId, Step};
+use crate::time::{Dice, Instant, Now};
+use crate::views;
+
+/// Who a node is. Everything random that it will ever need comes from `seed`.
+#[derive(Clone)]
+pub struct Config {
+    /// The network that it belongs to.
+    pub network: NetworkId,
+    /// The office's key.
+    pub signer: Signer,
+    /// Fresh random bytes at each start.
+    pub seed: [u8; 32],
+    /// The program's version, told to other members.
+    pub version: String,
+    /// Members to start with, from the ticket, and where they can be reached: until the roster has come.
+    pub bootstrap: BTreeMap<OfficeId, Vec<String>>,
+    /// How signatures are checked: [`Ed25519`].
+    pub verifier: Arc<dyn Verifier>,
+}
+
+impl Config {
+    /// For this office in this network, with the real verifier and no bootstrap.
+    pub fn new(network: NetworkId, signer: Signer, seed: [u8; 32]) -> Self {
+        Self {
+            network,
+            signer,
+            seed,
+            version: env!("CARGO_PKG_VERSION").into(),
+            bootstrap: BTreeMap::new(),
+            verifier: Arc::new(Ed25519),
+        }
+    }
+}
+
+/// What a node finds on its disk.
+#[derive(Default)]
+pub struct Stored {
+    /// The document and how many entries it covers.
+    pub snapshot: Option<(u64, Vec<u8>)>,
+    /// The latest notices.
+    pub notices: Vec<SignedNotice>,
+    /// Fields in conflict: uid and path.
+    pub conflicts: Vec<(String, String)>,
+    /// The incarnation in which it was writing.
+    pub incarnation: Option<Incarnation>,
+    /// Logs with two histories.
+    pub forks: Vec<(LogId, u64)>,
+}
+
+/// Why a node can't be opened from what is stored.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError<E: std::error::Error + 'static> {
+    /// The store could not read a row.
+    #[error(transparent)]
+    Store(E),
+    /// The rows don't fit together.
+    #[error(
+        "the log on this disk is damaged: {0}; restore a backup, or move the folder away and join again"
+    )]
+    Damaged(String),
+}
+
+/// What can happen to a node.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Somebody asks; the answer is an [`Effect::Reply`] with the same number.
+    Command(RequestId, Command),
+    /// A link is up.
+    Connected(OfficeId),
+    /// A link is gone.
+    Disconnected(OfficeId),
+    /// A frame came over a link.
+    Received(OfficeId, Vec<u8>),
+    /// Pushed frames for this peer were dropped.
+    Congested(OfficeId),
+    /// Where we can be reached now; all of it.
+    Listening(Vec<String>),
+    /// A deadline may have passed; see [`Core::next_due`].
+    Tick,
+}
+
+/// One node's state. See the crate's documentation for how to drive it.
+pub struct Core {
+    ledger: Ledger,
+    gossip: Gossip,
+    fresh: Incarnation,
+    bootstrap: BTreeMap<OfficeId, Vec<String>>,
+    replies: Vec<(RequestId, Reply)>,
+    admitted: Option<(BTreeSet<OfficeId>, BTreeSet<TicketId>)>,
+    neighbours: Option<BTreeMap<OfficeId, Vec<String>>>,
+    presences: u64,
+}
+
+/// Founds a network: gives its id, and the first row for the founder's store.
+///
+/// # Errors
+/// [`CommandError::Invalid`] if the name can't name an office.
+pub fn found(
+    signer: &Signer,
+    name: &str,
+    nonce: [u8; 16],
+    wall: i64,
+) -> Result<(NetworkId, LogId, Row), CommandError> {
+    check_name(name)?;
+    let found = Found { name: name.into(), nonce };
+    let mut first = [0; 8];
+    first.copy_from_slice(&nonce[..8]);
+    let log =
+        LogId { author: signer.office(), incarnation: Incarnation(u64::from_be_bytes(first)) };
+    let (kind, body) = Statement::Found(found).encode();
+    let link = Link { rules: RULES, parents: Vec::new(), time: wall, kind, body };
+    let entry = Entry { log, seq: 1, prev: first_prev(None), link };
+    let hash = entry.hash();
+    let signature = Some(signer.sign(&hash.0));
+    Ok((
+        NetworkId(hash.0),
+        log,
+        Row { hash, signature, standing: Standing::Applied, applied: None, entry },
+    ))
+}
+
+/// Checks a name for an office.
+///
+/// # Errors
+/// [`CommandError::Invalid`]
+pub fn check_name(name: &str) -> Result<(), CommandError> {
+    if is_name(name) {
+        Ok(())
+    } else {
+        let problem = format!(
+            "an office's name is 1 to {} bytes without control characters",
+            crate::roster::NAME_BYTES_MAX
+        );
+        Err(CommandError::Invalid { path: "name".into(), problem })
+    }
+}
+
+impl Core {
+    /// Opens a node from its rows, in local order, and the rest of what is stored. The first step says
+    /// whom to admit and to connect.
+    ///
+    /// # Errors
+    /// [`OpenError`]
+    pub fn open<E: std::error::Error + 'static>(
+        config: Config,
+        stored: Stored,
+        rows: impl IntoIterator<Item = Result<Row, E>>,
+        now: Now,
+    ) -> Result<Self, OpenError<E>> {
+        let Config { network, signer, seed, version, bootstrap, verifier } = config;
+        let mut dice =
+            Dice(seed.chunks_exact(8).fold(0, |sum, part| {
+                sum ^ u64::from_le_bytes(part.try_into().unwrap_or_default())
+            }));
+        let mut ledger = Ledger::new(network, signer, verifier);
+        let covered = match stored.snapshot {
+            Some((covered, bytes)) => match Document::load(&bytes) {
+                Ok(document) => {
+                    ledger.document = document;
+                    covered
+                }
+                Err(error) => {
+                    ledger.alarms.push(format!("{error}; it is built anew from the log"));
+                    0
+                }
+            },
+            None => 0,
+        };
+        let mut deferred = Vec::new();
+        for (index, row) in rows.into_iter().enumerate() {
+            let row = row.map_err(OpenError::Store)?;
+            if row.standing == Standing::Deferred {
+                deferred.push((index as u32, row.clone()));
+            }
+            ledger.reload(row, (index as u64) < covered).map_err(OpenError::Damaged)?;
+        }
+        if covered > u64::from(ledger.graph.len()) {
+            let problem = format!(
+                "the snapshot covers {covered} entries and only {} are there",
+                ledger.graph.len()
+            );
+            return Err(OpenError::Damaged(problem));
+        }
+        ledger.reloaded(deferred).map_err(OpenError::Damaged)?;
+        ledger.conflicts = stored.conflicts.into_iter().collect();
+        ledger.forks = stored.forks.into_iter().collect();
+        ledger.own =
+            stored.incarnation.map(|incarnation| LogId { author: ledger.office(), incarnation });
+        let mut gossip = Gossip::new(dice.next(), version, now);
+        for notice in stored.notices {
+            gossip.board.reload(notice);
+        }
+        Ok(Self {
+            ledger,
+            gossip,
+            fresh: Incarnation(dice.next()),
+            bootstrap,
+            replies: Vec::new(),
+            admitted: None,
+            neighbours: None,
+            presences: u64::MAX,
+        })
+    }
+
+    /// Takes an input. What follows from it is in the next step; several inputs may share one.
+    pub fn handle(&mut self, now: Now, input: Input) {
+        let Self { ledger, gossip, .. } = self;
+        match input {
+            Input::Command(request, command) => {
+                let reply = self.answer(now, command);
+                self.replies.push((request, reply));
+            }
+            Input::Connected(peer) => gossip.connected(ledger, now, peer),
+            Input::Disconnected(peer) => gossip.disconnected(ledger, now, peer),
+            Input::Received(peer, frame) => match Message::decode(&frame) {
+                Ok(message) => gossip.received(ledger, now, peer, message),
+                Err(error) => {
+                    ledger.alarms.push(format!("a frame from {peer} was ignored: {error}"));
+                }
+            },
+            Input::Congested(peer) => gossip.congested(ledger, peer),
+            Input::Listening(addresses) => gossip.listening(ledger, now, addresses),
+            Input::Tick => {}
+        }
+        self.gossip.tick(&mut self.ledger, now);
+    }
+
+    /// What has come together since the last step.
+    pub fn step(&mut self, now: Now) -> Step {
+        let finished = self.ledger.finish();
+        self.gossip.publish(finished.fresh);
+        let mut effects: Vec<Effect> = Vec::new();
+        if !finished.appended.is_empty() {
+            self.gossip.note_progress(&self.ledger, now);
+        }
+        effects.extend(self.gossip.take_effects());
+        effects
+            .extend(self.replies.drain(..).map(|(request, reply)| Effect::Reply(request, reply)));
+        if !finished.appended.is_empty() {
+            effects.push(Effect::Appended(finished.appended));
+        }
+        self.connections(now, &mut effects);
+        effects.extend(std::mem::take(&mut self.ledger.alarms).into_iter().map(Effect::Alarm));
+        let mut writes = finished.writes;
+        writes.extend(self.gossip.take_unsaved(now, !writes.is_empty()));
+        Step { writes, effects }
+    }
+
+    /// When to give [`Input::Tick`] at the latest, and for what.
+    pub fn next_due(&self) -> (Instant, &'static str) {
+        self.gossip.next_due()
+    }
+
+    /// This office.
+    pub fn office(&self) -> OfficeId {
+        self.ledger.office()
+    }
+
+    /// How many entries it holds.
+    pub fn entries(&self) -> u64 {
+        u64::from(self.ledger.graph.len())
+    }
+
+    /// The digest of its frontier.
+    pub fn frontier(&mut self) -> Digest {
+        self.ledger.graph.digest()
+    }
+
+    /// The document, for a snapshot of all entries so far. Only between a persisted step and the next
+    /// input.
+    pub fn document(&self) -> &Document {
+        &self.ledger.document
+    }
+
+    /// Says whom to admit and to connect, if that changed.
+    fn connections(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let presences = self.gossip.board.version();
+        if !std::mem::take(&mut self.ledger.roster_changed) && self.presences == presences {
+            return;
+        }
+        self.presences = presences;
+        let own = self.ledger.office();
+        let mut members: BTreeSet<OfficeId> =
+            self.ledger.roster.members().keys().copied().collect();
+        let mut wanted = overlay::neighbours(&members, &own);
+        if !self.ledger.is_member() {
+            members.extend(self.bootstrap.keys());
+            wanted.extend(self.bootstrap.keys());
+        }
+        members.remove(&own);
+        let tickets = self.ledger.roster.open_tickets(now.wall);
+        if self.admitted.as_ref() != Some(&(members.clone(), tickets.clone())) {
+            self.admitted = Some((members.clone(), tickets.clone()));
+            effects.push(Effect::Admit { members, tickets });
+        }
+        let neighbours: BTreeMap<OfficeId, Vec<String>> =
+            wanted.into_iter().map(|office| (office, self.addresses_of(&office))).collect();
+        if self.neighbours.as_ref() != Some(&neighbours) {
+            self.neighbours = Some(neighbours.clone());
+            effects.push(Effect::Neighbours(neighbours));
+        }
+    }
+
+    /// Where a member says it can be reached, and where the ticket said.
+    fn addresses_of(&self, office: &OfficeId) -> Vec<String> {
+        let said =
+            self.gossip.board.about(office, Topic::Presence).and_then(SignedNotice::presence);
+        let mut addresses = said.map(|presence| presence.addresses).unwrap_or_default();
+        for address in self.bootstrap.get(office).into_iter().flatten() {
+            if !addresses.contains(address) {
+                addresses.push(address.clone());
+            }
+        }
+        addresses
+    }
+
+    fn answer(&mut self, now: Now, command: Command) -> Reply {
+        let Self { ledger, gossip, .. } = self;
+        if calendar::writes(&command) {
+            let own = ledger.office();
+            let Some(member) = ledger.roster.member(&own) else {
+                let sponsor = self.bootstrap.keys().next().map(OfficeId::to_string);
+                return Err(CommandError::NotYetMember(
+                    sponsor.unwrap_or_else(|| "its sponsor".into()),
+                ));
+            };
+            if member.roles == [Role::Auditor] {
+                return Err(CommandError::NotAllowed(
+                    "this office is an auditor: it reads, and writes nothing".into(),
+                ));
+            }
+        }
+        let context = Context { fresh: self.fresh, time: now.wall };
+        match command {
+            Command::Publish(policies) => {
+                let publish = |policy| ledger.publish(context, policy);
+                Ok(Answer::Published(policies.iter().map(publish).collect()))
+            }
+            Command::Put { uid, event, condition } => {
+                ledger.put(context, &uid, event, &condition).map(Answer::Written)
+            }
+            Command::Patch { uid, patch, condition } => {
+                ledger.patch(context, &uid, patch, &condition).map(Answer::Written)
+            }
+            Command::Cancel { uid, condition } => {
+                ledger.cancel(context, &uid, &condition).map(Answer::Written)
+            }
+            Command::Resolve { conflict, keep } => {
+                ledger.resolve(context, &conflict, &keep).map(Answer::Written)
+            }
+            Command::Invite(invite) => self.invite(context, invite),
+            Command::Admit(admit) => self.admit(context, admit),
+            Command::Event { uid } => {
+                ledger.settle(&uid);
+                views::event(ledger, &uid).map(Answer::Event).ok_or(CommandError::UnknownEvent(uid))
+            }
+            Command::Events(query) => {
+                ledger.settle_all();
+                let (events, more) = views::events(ledger, &query);
+                Ok(Answer::Events { events, more })
+            }
+            Command::Conflicts => {
+                ledger.settle_all();
+                Ok(Answer::Conflicts(views::conflicts(ledger)))
+            }
+            Command::Members => Ok(Answer::Members(views::members(ledger, gossip, now.wall))),
+            Command::Status => Ok(Answer::Status(views::status(ledger, gossip, now.wall))),
+        }
+    }
+
+    fn invite(&mut self, context: Context, invite: crate::statement::Invite) -> Reply {
+        check_name(&invite.name)?;
+        let ledger = &mut self.ledger;
+        let own = ledger.office();
+        let member = ledger.roster.member(&own);
+        if !member.is_some_and(|member| member.roles.contains(&Role::Admin)) {
+            return Err(CommandError::NotAllowed(
+                "only admins invite; `fasti members` shows who is one".into(),
+            ));
+        }
+        if !crate::roster::is_sound(&invite) {
+            let problem = "roles are some of admin, approver, office, auditor; each once".into();
+            return Err(CommandError::Invalid { path: "roles".into(), problem });
+        }
+        ledger.write(&Statement::Invite(invite), context.fresh, context.time).map_err(too_large)?;
+        Ok(Answer::Invited { network: ledger.network })
+    }
+
+    fn admit(&mut self, context: Context, admit: crate::statement::Admit) -> Reply {
+        let ledger = &mut self.ledger;
+        if ledger.roster.is_used_by(&admit.ticket, &admit.office)
+            && admit.is_proved(&ledger.network, &*ledger.verifier)
+        {
+            return Ok(Answer::Admitted);
+        }
+        let tips: Vec<_> = ledger.graph.tips().collect();
+        ledger
+            .roster
+            .check_admit(&ledger.ground(), &admit, &tips, context.time)
+            .map_err(|fault| CommandError::Ticket(fault.as_str()))?;
+        ledger.write(&Statement::Admit(admit), context.fresh, context.time).map_err(too_large)?;
+        Ok(Answer::Admitted)
+    }
+}
+
+fn too_large(TooLarge(size): TooLarge) -> CommandError {
+    CommandError::TooLarge { size, max: crate::entry::BODY_BYTES_MAX }
+}

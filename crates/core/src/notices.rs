@@ -1,0 +1,106 @@
+//! The board of notices: the latest of each office on each topic, ours among them, and what each
+//! neighbour has not seen. Leaves to `gossip` when to send.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::entry::{Signer, Verifier};
+use crate::ids::OfficeId;
+use crate::notice::{SignedNotice, Topic};
+use crate::step::Write;
+
+type Key = (OfficeId, Topic);
+
+#[derive(Default)]
+pub(crate) struct Board {
+    notices: BTreeMap<Key, (SignedNotice, u64)>,
+    /// The same by version: a number that rises with every notice we learn.
+    by_version: BTreeMap<u64, Key>,
+    version: u64,
+    /// Not yet stored.
+    unsaved: BTreeSet<Key>,
+}
+
+impl Board {
+    /// Takes a stored notice.
+    pub(crate) fn reload(&mut self, notice: SignedNotice) {
+        self.put(notice);
+        self.unsaved.clear();
+    }
+
+    /// Takes a notice if it is newer than what is here and genuine.
+    pub(crate) fn learn(&mut self, notice: SignedNotice, verifier: &dyn Verifier) -> bool {
+        let key = (notice.office, notice.topic);
+        let newer = self.notices.get(&key).is_none_or(|(held, _)| held.counter < notice.counter);
+        if !newer || !notice.is_genuine(verifier) {
+            return false;
+        }
+        self.put(notice);
+        true
+    }
+
+    /// Says something about ourselves. The counter follows the wall clock, so that it rises even if
+    /// the last one was lost with the disk.
+    pub(crate) fn say(
+        &mut self,
+        signer: &Signer,
+        topic: Topic,
+        body: &impl serde::Serialize,
+        wall: i64,
+    ) {
+        let last = self.notices.get(&(signer.office(), topic)).map_or(0, |(held, _)| held.counter);
+        let counter = (last + 1).max(u64::try_from(wall).unwrap_or(0));
+        self.put(SignedNotice::new(signer, topic, counter, body));
+    }
+
+    fn put(&mut self, notice: SignedNotice) {
+        let key = (notice.office, notice.topic);
+        self.version += 1;
+        self.by_version.insert(self.version, key);
+        if let Some((_, old)) = self.notices.insert(key, (notice, self.version)) {
+            self.by_version.remove(&old);
+        }
+        self.unsaved.insert(key);
+    }
+
+    pub(crate) fn about(&self, office: &OfficeId, topic: Topic) -> Option<&SignedNotice> {
+        self.notices.get(&(*office, topic)).map(|(notice, _)| notice)
+    }
+
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// What was learnt after a version.
+    pub(crate) fn since(&self, version: u64) -> impl Iterator<Item = &SignedNotice> {
+        self.by_version.range(version + 1..).filter_map(|(_, key)| Some(&self.notices.get(key)?.0))
+    }
+
+    /// Half a SHA-256 over office, topic and counter of all notices.
+    pub(crate) fn digest(&self) -> [u8; 16] {
+        let mut sha = Sha256::new();
+        sha.update(b"fasti/notices/1\0");
+        for ((office, topic), (notice, _)) in &self.notices {
+            sha.update(office.0);
+            sha.update([*topic as u8]);
+            sha.update(notice.counter.to_be_bytes());
+        }
+        let hash: [u8; 32] = sha.finalize().into();
+        let mut half = [0; 16];
+        half.copy_from_slice(&hash[..16]);
+        half
+    }
+
+    /// What is not yet stored.
+    pub(crate) fn take_unsaved(&mut self) -> Vec<Write> {
+        std::mem::take(&mut self.unsaved)
+            .iter()
+            .filter_map(|key| Some(Write::Notice(self.notices.get(key)?.0.clone())))
+            .collect()
+    }
+
+    pub(crate) fn has_unsaved(&self) -> bool {
+        !self.unsaved.is_empty()
+    }
+}
