@@ -38,6 +38,8 @@ pub(crate) struct Log {
     pub(crate) entries: Vec<Index>,
     /// How many of them are applied changes.
     pub(crate) changes: u64,
+    /// One of the entries counts, so that the author's admission lies under it.
+    pub(crate) admitted: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -107,7 +109,12 @@ impl Graph {
     pub(crate) fn append(&mut self, row: &Row, parents: Box<[Index]>) -> Index {
         let index = self.len();
         let place = *self.log_places.entry(row.entry.log).or_insert_with(|| {
-            self.logs.push(Log { id: row.entry.log, entries: Vec::new(), changes: 0 });
+            self.logs.push(Log {
+                id: row.entry.log,
+                entries: Vec::new(),
+                changes: 0,
+                admitted: false,
+            });
             self.logs.len() as u32 - 1
         });
         for parent in &parents {
@@ -144,7 +151,10 @@ impl Graph {
                 return;
             }
             Standing::Void(_) => self.void += 1,
-            Standing::Applied => {}
+            Standing::Applied => {
+                let log = self.nodes[index as usize].log;
+                self.logs[log as usize].admitted = true;
+            }
         }
         for parent in &self.nodes[index as usize].parents {
             self.tips.remove(parent);
@@ -185,20 +195,17 @@ impl Graph {
         let mut found = BTreeSet::new();
         let mut seen = BTreeSet::new();
         let mut walk = tips.to_vec();
-        let mut direct = true;
         while let Some(at) = walk.pop() {
             let node = self.node(at);
             if node.change.is_some() {
                 found.insert(at);
             } else {
-                direct = false;
                 walk.extend(node.parents.iter().copied().filter(|parent| seen.insert(*parent)));
             }
         }
         if found.len() > 1 {
             // Heads don't lie under each other; what was found beneath them may.
             let all: Vec<_> = found.iter().copied().collect();
-            let _ = direct;
             found.retain(|old| {
                 let later: Vec<_> = all.iter().copied().filter(|other| other > old).collect();
                 !self.is_under(*old, &later)

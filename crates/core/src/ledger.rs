@@ -370,8 +370,7 @@ impl Ledger {
             Err(Unreadable::UnknownKind) => return (Standing::Deferred, None, None),
             Err(Unreadable::Malformed) => return void(Void::Malformed),
         };
-        let author = &entry.log.author;
-        let may = |roles: &[Role]| self.roster.may(&self.graph, author, parents, roles);
+        let may = |roles: &[Role]| self.roster.may(&self.graph, &entry.log, parents, roles);
         let verdict = match &statement {
             Statement::Found(_) if entry.hash().0 == self.network.0 && self.graph.len() == 0 => {
                 Ok(None)

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::entry::Verifier;
 use crate::graph::{Graph, Index};
-use crate::ids::{EntryHash, NetworkId, OfficeId, TicketId};
+use crate::ids::{EntryHash, LogId, NetworkId, OfficeId, TicketId};
 use crate::statement::{Admit, Found, Invite, Role};
 
 /// Longest name of an office in bytes.
@@ -68,17 +68,22 @@ impl Roster {
         self.members.insert(author, member);
     }
 
-    /// Whether an office has one of these roles in an entry on top of these.
+    /// Whether the author of this log has one of these roles in an entry on top of these. What lies
+    /// under one entry of a log lies under the next, so that only a log's first entries need the
+    /// walk down to the admission.
     pub(crate) fn may(
         &self,
         graph: &Graph,
-        author: &OfficeId,
+        log: &LogId,
         parents: &[Index],
         roles: &[Role],
     ) -> bool {
-        self.members.get(author).is_some_and(|member| {
-            member.roles.iter().any(|role| roles.contains(role))
-                && member.admissions.values().any(|since| graph.is_under(*since, parents))
+        self.members.get(&log.author).is_some_and(|member| {
+            let is_admitted = || {
+                graph.log(log).is_some_and(|log| log.admitted)
+                    || member.admissions.values().any(|since| graph.is_under(*since, parents))
+            };
+            member.roles.iter().any(|role| roles.contains(role)) && is_admitted()
         })
     }
 
