@@ -26,4 +26,5 @@ mod stream;
 mod view;
 
 pub use handle::{CoreEnd, Handle, Metric, MetricKind, Node, Request};
+pub use routes::path_segment;
 pub use server::serve;

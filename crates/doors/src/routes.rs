@@ -90,3 +90,28 @@ pub(crate) fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Problem> {
         Err(error) => Err(Problem::malformed(error.to_string())),
     }
 }
+
+/// A text, such as a uid, as one segment of a path or one value of a query: whatever RFC 3986 gives a
+/// meaning is percent-encoded.
+pub fn path_segment(text: &str) -> String {
+    let mut segment = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                segment.push(byte.into());
+            }
+            _ => segment.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    segment
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uids_become_one_segment_of_a_path() {
+        assert_eq!(path_segment("policy-A.1/ü"), "policy-A.1%2F%C3%BC");
+    }
+}
