@@ -2,7 +2,7 @@
 //! [`Handle`](crate::Handle), served over real HTTP on a port of its own. It merges nothing, checks
 //! nothing, and forgets everything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,7 +45,8 @@ struct Calendar {
     events: BTreeMap<String, Object>,
     log: Vec<Appended>,
     conflicts: Vec<ConflictView>,
-    failures: Vec<CommandError>,
+    /// What becomes of the next commands: none is a success.
+    failures: VecDeque<Option<CommandError>>,
     followers: Option<broadcast::Sender<Arc<[Appended]>>>,
 }
 
@@ -84,7 +85,13 @@ impl Fake {
 
     /// The next command fails like this.
     pub fn fail_next(&self, error: CommandError) {
-        self.state.calendar().failures.push(error);
+        self.fail_after(0, error);
+    }
+
+    /// After so many commands one fails like this.
+    pub fn fail_after(&self, commands: usize, error: CommandError) {
+        let successes = std::iter::repeat_n(None, commands);
+        self.state.calendar().failures.extend(successes.chain([Some(error)]));
     }
 
     /// Appends an entry that touched these events, without changing them.
@@ -157,8 +164,8 @@ impl Node for State {
 
 impl Calendar {
     fn answer(&mut self, command: Command) -> Reply {
-        if !self.failures.is_empty() {
-            return Err(self.failures.remove(0));
+        if let Some(Some(error)) = self.failures.pop_front() {
+            return Err(error);
         }
         match command {
             Command::Publish(events) => {

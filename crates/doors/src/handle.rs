@@ -143,3 +143,54 @@ impl Handle {
         &*self.node
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Nobody;
+
+    impl Node for Nobody {
+        fn office(&self) -> OfficeId {
+            OfficeId([0; 32])
+        }
+
+        fn addresses(&self) -> Vec<String> {
+            Vec::new()
+        }
+
+        fn unready(&self) -> Option<String> {
+            None
+        }
+
+        fn metrics(&self) -> Vec<Metric> {
+            Vec::new()
+        }
+
+        fn log_end(&self) -> u64 {
+            0
+        }
+
+        fn history(&self, _: u64, _: usize) -> io::Result<Vec<Appended>> {
+            Ok(Vec::new())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_caller_learns_that_the_core_is_gone() {
+        let (handle, mut core) = Handle::new(Arc::new(Nobody));
+        let mut follower = handle.follow().unwrap();
+        let asking = tokio::spawn({
+            let handle = handle.clone();
+            async move { handle.ask(Command::Status).await }
+        });
+        drop(core.requests.recv().await);
+        let unanswered = asking.await.unwrap().unwrap_err();
+        assert!(unanswered.to_string().contains("may or may not"), "{unanswered}");
+        drop(core);
+        let unasked = handle.ask(Command::Status).await.unwrap_err();
+        assert!(unasked.to_string().contains("nothing was done"), "{unasked}");
+        assert!(handle.follow().is_err());
+        assert!(follower.recv().await.is_err());
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! A request takes the same way whichever door it comes through: [`serve`] limits it, `auth` asks for
 //! the token, a route parses it into a [`fasti_core::Command`], [`Handle::ask`] waits for the core's
-//! answer, and `view` or [`problem`](problem::Problem) says it in JSON.
+//! answer, and `view` or `problem` says it in JSON.
 //!
 //! Deliberately absent: the store, the network, and the core's state. Whatever a door needs of them it
 //! asks through the [`Handle`], which the node provides.

@@ -63,47 +63,38 @@ async fn publish_one(door: &Door, value: Value) -> Result<Response, Problem> {
 /// Publishes what can be published. Each item of the answer stands for the event at its place: what a
 /// single publication would have got, with its `status`.
 async fn publish_batch(door: &Door, items: Vec<Value>) -> Result<Response, Problem> {
-    let mut answers: Vec<Option<Value>> = Vec::with_capacity(items.len());
-    let mut events = Vec::new();
-    for item in items {
-        let event = PolicyEvent::from_json(item);
-        answers.push(event.as_ref().err().map(|error| Problem::from(error.clone()).to_json()));
-        events.extend(event);
-    }
-    let complete = events.len() == answers.len();
+    let parsed: Vec<_> = items.into_iter().map(PolicyEvent::from_json).collect();
+    let events: Vec<PolicyEvent> = parsed.iter().flatten().cloned().collect();
     let mut results = Vec::with_capacity(events.len());
-    while !events.is_empty() {
-        let rest = events.split_off(events.len().min(EVENTS_AT_A_TIME));
-        match ask(door, std::mem::replace(&mut events, rest)).await {
-            Ok(some) => results.extend(some),
+    let mut failed = None;
+    for some in events.chunks(EVENTS_AT_A_TIME) {
+        match ask(door, some.to_vec()).await {
+            Ok(done) => results.extend(done),
             Err(problem) if results.is_empty() => return Err(problem),
-            // What is published must be told; the rest is left undone.
-            Err(_) => break,
+            // What is published must be told, so this is the answer for the rest only.
+            Err(problem) => {
+                failed = Some(problem);
+                break;
+            }
         }
     }
-    let complete = complete && results.iter().all(Result::is_ok);
     let mut results = results.into_iter();
-    let answers: Vec<Value> = answers
-        .into_iter()
-        .map(|refused| refused.unwrap_or_else(|| item(results.next())))
-        .collect();
-    let status = if complete { StatusCode::CREATED } else { StatusCode::MULTI_STATUS };
-    Ok((status, Json(answers)).into_response())
-}
-
-fn item(result: Option<Result<Written, CommandError>>) -> Value {
-    match result {
-        Some(Ok(written)) => {
-            let mut value = view::written(&written);
-            value["status"] = StatusCode::CREATED.as_u16().into();
-            value
-        }
-        Some(Err(error)) => Problem::from(error).to_json(),
-        None => Problem::from(CommandError::Unavailable(
-            "it stopped in the middle of the batch; publish this one again".into(),
-        ))
-        .to_json(),
-    }
+    let mut status = StatusCode::CREATED;
+    let answer = parsed.into_iter().map(|event| {
+        let problem = match event.map(|_| results.next()) {
+            Ok(Some(Ok(written))) => {
+                let mut item = view::written(&written);
+                item["status"] = StatusCode::CREATED.as_u16().into();
+                return item;
+            }
+            Ok(Some(Err(error))) | Err(error) => error.into(),
+            Ok(None) => failed.clone().unwrap_or_else(Problem::unexpected),
+        };
+        status = StatusCode::MULTI_STATUS;
+        problem.to_json()
+    });
+    let answer: Vec<Value> = answer.collect();
+    Ok((status, Json(answer)).into_response())
 }
 
 async fn ask(

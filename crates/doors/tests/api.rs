@@ -84,6 +84,19 @@ fn a_batch_is_published_as_far_as_it_can_be() {
 }
 
 #[test]
+fn what_of_a_batch_was_published_is_told_even_if_the_disk_fills_up() {
+    let fake = Fake::start();
+    fake.fail_after(1, CommandError::Storage("disk full".into()));
+    let got = json(&fake, "POST /v1/publish", &format!("[{}]", vec![START; 1500].join(",")));
+    assert_eq!(got.status, 207);
+    let items = got.json();
+    let with = |status: u16| {
+        items.as_array().unwrap().iter().filter(|item| item["status"] == status).count()
+    };
+    assert_eq!((with(201), with(507)), (1000, 500));
+}
+
+#[test]
 fn lost_updates_are_refused() {
     let fake = Fake::start();
     let path = "/v1/events/retreat%2F1";

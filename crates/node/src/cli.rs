@@ -254,7 +254,7 @@ pub enum ConflictsCall {
         /// The conflict's id
         id: String,
         /// The value to keep: JSON, or else a string; null for none
-        #[arg(long, value_parser = |text: &str| Ok::<_, String>(value(text)))]
+        #[arg(long, allow_hyphen_values = true, value_parser = |text: &str| Ok::<_, String>(value(text)))]
         keep: Value,
     },
 }
