@@ -1,1 +1,87 @@
-//! node
+//! The binary `fasti`: runs a node, and calls the running one.
+//!
+//! `cli` has the command line, parsed into types; each call is a function of its own in `calls`, which
+//! returns the text to print; `client` finds the running node and speaks HTTP with it.
+
+mod calls;
+pub mod cli;
+mod client;
+mod init;
+mod join;
+mod node_file;
+mod print;
+mod run;
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use etcetera::BaseStrategy as _;
+use fasti_core::ticket::Ticket;
+
+pub use node_file::NodeFile;
+
+use cli::{Call, Cli};
+use client::Client;
+use print::{BOLD_RED, clean};
+
+/// Does what the command line asks: status 0 on success, 1 on failure, 2 on wrong usage.
+pub fn main() -> ExitCode {
+    let done =
+        call(Cli::parse()).and_then(|text| print(&text).context("the answer can't be printed"));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            if let Some(usage) = error.downcast_ref::<clap::Error>() {
+                usage.exit();
+            }
+            // The message, its causes, and what to do: all of it on one or few lines.
+            let text = clean(&format!("{error:#}"));
+            anstream::eprintln!("{BOLD_RED}error:{BOLD_RED:#} {text}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Does the call; returns what to print.
+fn call(cli: Cli) -> anyhow::Result<String> {
+    let dir = match cli.dir {
+        Some(dir) => dir,
+        None => default_dir()?,
+    };
+    let json = cli.json;
+    let client = || Client::open(&dir);
+    match cli.call {
+        Call::Init(args) => {
+            let network = init::init(&dir, &args.office)?.to_string();
+            Ok(print::fact("network", &network, json))
+        }
+        Call::Join { ticket } => {
+            join::join(&dir, Ticket::from_text(&ticket)?).map(|()| String::new())
+        }
+        Call::Run(args) => run::run(&dir, &args).map(|()| String::new()),
+        Call::Invite(args) => calls::members::invite(&client()?, &args, json),
+        Call::Members => calls::members::list(&client()?, json),
+        Call::Status => calls::members::status(&client()?, json),
+        Call::Publish(args) => calls::publish::publish(&client()?, args, json),
+        Call::Event { call } => calls::event::call(&client()?, call, json),
+        Call::Conflicts { call } => calls::conflicts::call(&client()?, call, json),
+    }
+}
+
+fn default_dir() -> anyhow::Result<PathBuf> {
+    let folders = etcetera::base_strategy::choose_native_strategy()
+        .context("there is no home folder to keep the node's data in; say where with --dir")?;
+    Ok(folders.data_dir().join("fasti"))
+}
+
+/// Prints without colour where nobody sees it, and ends quietly where nobody reads on (`| head`).
+fn print(text: &str) -> io::Result<()> {
+    let mut out = anstream::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        done => done,
+    }
+}

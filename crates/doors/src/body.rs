@@ -1,0 +1,88 @@
+//! Request bodies: only of known types, only up to a size, only for so long.
+
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, StatusCode, header};
+use fasti_core::command::Object;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::problem::Problem;
+
+/// Most bytes of one event: far more than people write, and it still fits into an entry.
+pub(crate) const EVENT_BYTES_MAX: usize = 256 * 1024;
+
+/// Most bytes of a batch of events.
+pub(crate) const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// How long a client may take to send a body: [`BATCH_BYTES_MAX`] over a slow line. A client that
+/// sends byte by byte must not hold a connection for ever.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The media type without its parameters, in lower case; a body without one is taken for JSON.
+pub(crate) fn media_type(headers: &HeaderMap) -> String {
+    headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .map_or_else(|| "application/json".into(), |value| value.trim().to_ascii_lowercase())
+}
+
+/// Fails unless the body has one of these media types.
+pub(crate) fn require_media_type(headers: &HeaderMap, accepted: &[&str]) -> Result<(), Problem> {
+    let found = media_type(headers);
+    if accepted.contains(&found.as_str()) {
+        return Ok(());
+    }
+    let detail = format!("the body is {found:?}; send \"Content-Type: {}\"", accepted.join(" or "));
+    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type", detail))
+}
+
+/// Reads a body of at most `max` bytes.
+pub(crate) async fn read(body: Body, max: usize) -> Result<Bytes, Problem> {
+    match tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(body, max)).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(error)) if is_too_long(&error) => Err(too_large(max)),
+        Ok(Err(error)) => Err(Problem::malformed(format!("the body could not be read: {error}"))),
+        Err(_) => {
+            let detail = format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs());
+            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", detail))
+        }
+    }
+}
+
+pub(crate) fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(json)
+        .map_err(|error| Problem::malformed(format!("the body is not the JSON expected: {error}")))
+}
+
+/// Reads a JSON object that is an event or part of one.
+pub(crate) async fn read_object(
+    headers: &HeaderMap,
+    body: Body,
+    accepted: &[&str],
+) -> Result<Object, Problem> {
+    require_media_type(headers, accepted)?;
+    match parse(&read(body, EVENT_BYTES_MAX).await?)? {
+        Value::Object(object) => Ok(object),
+        _ => Err(Problem::malformed("the body is JSON, but not an object: {...}")),
+    }
+}
+
+pub(crate) fn too_large(max: usize) -> Problem {
+    let detail = format!("the body has more than {max} bytes; split it up");
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", detail)
+}
+
+/// Whether [`axum::body::to_bytes`] gave up because of its limit: it says so only in the source.
+fn is_too_long(error: &axum::Error) -> bool {
+    let mut source: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = source {
+        if error.is::<http_body_util::LengthLimitError>() {
+            return true;
+        }
+        source = error.source();
+    }
+    false
+}

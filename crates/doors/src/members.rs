@@ -1,0 +1,99 @@
+//! The network: its members, how the node stands to them, and invitations.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use fasti_core::statement::{Invite, Role};
+use fasti_core::ticket::Ticket;
+use fasti_core::{Answer, Command, CommandError, NetworkId};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::problem::Problem;
+use crate::routes::Door;
+use crate::{body, view};
+
+/// A day: a ticket is a key, and keys that lie around get lost.
+const TTL_S: u64 = 24 * 60 * 60;
+
+/// A year.
+const TTL_S_MAX: u64 = 365 * 24 * 60 * 60;
+
+pub(crate) async fn list(State(door): State<Door>) -> Result<Json<Value>, Problem> {
+    match door.handle.ask(Command::Members).await? {
+        Answer::Members(members) => {
+            let members: Vec<Value> = members.iter().map(view::member).collect();
+            Ok(Json(json!({ "members": members })))
+        }
+        _ => Err(Problem::unexpected()),
+    }
+}
+
+pub(crate) async fn status(State(door): State<Door>) -> Result<Json<Value>, Problem> {
+    match door.handle.ask(Command::Status).await? {
+        Answer::Status(status) => Ok(Json(view::status(&status))),
+        _ => Err(Problem::unexpected()),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Invitation {
+    name: String,
+    #[serde(default)]
+    roles: Vec<Role>,
+    #[serde(default = "ttl_s")]
+    ttl_s: u64,
+}
+
+fn ttl_s() -> u64 {
+    TTL_S
+}
+
+/// The ticket's secret is drawn here, and stays in the answer: the core and the log only ever see its
+/// public half.
+pub(crate) async fn invite(
+    State(door): State<Door>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    body::require_media_type(&headers, &["application/json"])?;
+    let asked: Invitation = body::parse(&body::read(body, body::EVENT_BYTES_MAX).await?)?;
+    if !(1..=TTL_S_MAX).contains(&asked.ttl_s) {
+        let problem = format!("expected 1 to {TTL_S_MAX} seconds (a year)");
+        return Err(CommandError::Invalid { path: "ttl_s".into(), problem }.into());
+    }
+    let mut roles = asked.roles;
+    roles.sort();
+    roles.dedup();
+    if roles.is_empty() {
+        roles.push(Role::Office);
+    }
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret).map_err(|_| Problem::unexpected())?;
+    let expires = now_ms() + (asked.ttl_s * 1000) as i64;
+    let node = door.handle.node();
+    let ticket = |network| {
+        let (sponsor, addresses) = (node.office(), node.addresses());
+        Ticket::new(network, secret, asked.name.clone(), expires, sponsor, addresses)
+    };
+    // A ticket's id depends on its secret alone, so it is known before the network is.
+    let id = ticket(NetworkId([0; 32])).id();
+    let invite = Invite { ticket: id, name: asked.name.clone(), roles, expires };
+    match door.handle.ask(Command::Invite(invite)).await? {
+        Answer::Invited { network } => {
+            let ticket = json!({ "ticket": ticket(network).to_text(), "expires": expires });
+            Ok((StatusCode::CREATED, Json(ticket)).into_response())
+        }
+        _ => Err(Problem::unexpected()),
+    }
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

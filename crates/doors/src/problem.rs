@@ -1,0 +1,112 @@
+//! Errors as people and programs see them: RFC 9457 problem documents whose `detail` says what to do.
+
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use fasti_core::CommandError;
+use serde_json::{Value, json};
+
+/// Seconds after which a caller should try again what the node could not do yet.
+const RETRY_AFTER_S: &str = "1";
+
+/// What went wrong, and what would help.
+#[derive(Clone, Debug)]
+pub(crate) struct Problem {
+    status: StatusCode,
+    /// The last part of `type`: a stable name for programs.
+    name: &'static str,
+    detail: String,
+    /// A member beyond RFC 9457's own.
+    more: Option<(&'static str, String)>,
+}
+
+impl Problem {
+    pub(crate) fn new(status: StatusCode, name: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, name, detail: detail.into(), more: None }
+    }
+
+    /// The request can't be read.
+    pub(crate) fn malformed(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "malformed", detail)
+    }
+
+    /// The core answered something else than it was asked: a bug, but not the caller's.
+    pub(crate) fn unexpected() -> Self {
+        let detail = "the node answered what was not asked; please report this";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
+    }
+
+    /// The document; also an item of a batch's answer.
+    pub(crate) fn to_json(&self) -> Value {
+        let mut document = json!({
+            "type": format!("urn:fasti:problem:{}", self.name),
+            "title": title(self.name),
+            "status": self.status.as_u16(),
+            "detail": self.detail,
+        });
+        if let Some((member, value)) = &self.more {
+            document[*member] = json!(value);
+        }
+        document
+    }
+}
+
+/// `unknown-event` as people read it.
+fn title(name: &str) -> String {
+    let mut text = name.replace('-', " ");
+    if let Some(first) = text.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    text
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut headers = HeaderMap::new();
+        let mut set = |name, value| headers.insert(name, HeaderValue::from_static(value));
+        set(header::CONTENT_TYPE, "application/problem+json");
+        match self.status {
+            StatusCode::UNAUTHORIZED => {
+                set(header::WWW_AUTHENTICATE, "Bearer realm=\"fasti\"");
+            }
+            StatusCode::SERVICE_UNAVAILABLE => {
+                set(header::RETRY_AFTER, RETRY_AFTER_S);
+            }
+            _ => {}
+        }
+        (self.status, headers, self.to_json().to_string()).into_response()
+    }
+}
+
+impl From<CommandError> for Problem {
+    fn from(error: CommandError) -> Self {
+        let (status, name) = match &error {
+            CommandError::UnknownEvent(_) => (StatusCode::NOT_FOUND, "unknown-event"),
+            CommandError::UnknownConflict(_) => (StatusCode::NOT_FOUND, "unknown-conflict"),
+            CommandError::Precondition { .. } => {
+                (StatusCode::PRECONDITION_FAILED, "precondition-failed")
+            }
+            CommandError::Invalid { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
+            CommandError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too-large"),
+            CommandError::NotAllowed(_) => (StatusCode::FORBIDDEN, "not-allowed"),
+            CommandError::Ticket(_) => (StatusCode::FORBIDDEN, "ticket-not-valid"),
+            CommandError::Storage(_) => (StatusCode::INSUFFICIENT_STORAGE, "storage"),
+            CommandError::NotYetMember(_) => (StatusCode::SERVICE_UNAVAILABLE, "not-yet-member"),
+            CommandError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+        };
+        let problem = Self::new(status, name, error.to_string());
+        match error {
+            CommandError::Precondition { now: None } => Self {
+                detail: "there is no such event; leave out If-Match to create it".into(),
+                ..problem
+            },
+            CommandError::Precondition { now: Some(etag) } => {
+                let detail = format!(
+                    "the event is not as the caller believes: its etag is now {etag:?}; read it again, then repeat the edit"
+                );
+                Self { detail, more: Some(("etag", etag)), ..problem }
+            }
+            CommandError::Invalid { path, .. } => Self { more: Some(("path", path)), ..problem },
+            _ => problem,
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Which path leads where.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{FromRequestParts, Path, Query};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, Uri};
+use axum::middleware::from_fn_with_state;
+use axum::routing::{MethodRouter, get, post};
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+
+use crate::problem::Problem;
+use crate::{Handle, auth, conflicts, events, members, openapi, probes, publish, stream};
+
+/// What every route may use.
+#[derive(Clone)]
+pub(crate) struct Door {
+    pub(crate) handle: Handle,
+    pub(crate) token: Arc<str>,
+    /// Becomes true when the server stops: answers without an end must end then.
+    pub(crate) stopping: watch::Receiver<bool>,
+}
+
+pub(crate) fn router(door: Door) -> Router {
+    let mut guarded = Router::new();
+    for (path, methods) in guarded_routes() {
+        guarded = guarded.route(path, methods);
+    }
+    let mut router = guarded.route_layer(from_fn_with_state(door.clone(), auth::require_token));
+    for (path, methods) in open_routes() {
+        router = router.route(path, methods);
+    }
+    router
+        .fallback(async |uri: Uri| {
+            let detail = format!("there is nothing at {}; see /v1/openapi.json", uri.path());
+            Problem::new(StatusCode::NOT_FOUND, "unknown-path", detail)
+        })
+        .method_not_allowed_fallback(async || {
+            let detail = "this path has other methods; the Allow header names them";
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail)
+        })
+        .with_state(door)
+}
+
+/// Routes that need the token.
+pub(crate) fn guarded_routes() -> [(&'static str, MethodRouter<Door>); 11] {
+    [
+        ("/v1/publish", post(publish::publish)),
+        ("/v1/events", get(events::list).post(events::create)),
+        (
+            "/v1/events/{uid}",
+            get(events::read).put(events::put).patch(events::patch).delete(events::cancel),
+        ),
+        ("/v1/stream", get(stream::stream)),
+        ("/v1/members", get(members::list)),
+        ("/v1/status", get(members::status)),
+        ("/v1/invite", post(members::invite)),
+        ("/v1/conflicts", get(conflicts::list)),
+        ("/v1/conflicts/{id}/resolve", post(conflicts::resolve)),
+        ("/v1/openapi.json", get(openapi::document)),
+        ("/metrics", get(probes::metrics)),
+    ]
+}
+
+/// Routes for probes, which have no token.
+pub(crate) fn open_routes() -> [(&'static str, MethodRouter<Door>); 2] {
+    [("/healthz", get(probes::healthy)), ("/readyz", get(probes::ready))]
+}
+
+/// The one parameter of a path.
+pub(crate) struct Id(pub(crate) String);
+
+impl FromRequestParts<Door> for Id {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, door: &Door) -> Result<Self, Problem> {
+        match Path::from_request_parts(parts, door).await {
+            Ok(Path(id)) => Ok(Self(id)),
+            Err(error) => Err(Problem::malformed(format!("the path can't be read: {error}"))),
+        }
+    }
+}
+
+/// The query's parameters.
+pub(crate) fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Problem> {
+    match Query::try_from_uri(uri) {
+        Ok(Query(parameters)) => Ok(parameters),
+        Err(error) => Err(Problem::malformed(error.to_string())),
+    }
+}
+
+/// A text, such as a uid, as one segment of a path or one value of a query: whatever RFC 3986 gives a
+/// meaning is percent-encoded.
+pub fn path_segment(text: &str) -> String {
+    let mut segment = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                segment.push(byte.into());
+            }
+            _ => segment.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    segment
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uids_become_one_segment_of_a_path() {
+        assert_eq!(path_segment("policy-A.1/ü"), "policy-A.1%2F%C3%BC");
+    }
+}

@@ -1,0 +1,6 @@
+//! The calls that the running node answers: each returns the text to print.
+
+pub(crate) mod conflicts;
+pub(crate) mod event;
+pub(crate) mod members;
+pub(crate) mod publish;

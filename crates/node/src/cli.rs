@@ -1,0 +1,379 @@
+//! The command line, parsed into types: what passes here is well-formed.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use fasti_core::command::Object;
+use fasti_core::policy::PolicyKind;
+use fasti_core::statement::Role;
+use jiff::civil::{Date, DateTime};
+use jiff::{Span, SpanRelativeTo};
+use serde_json::Value;
+
+/// A policy calendar that every office holds.
+///
+/// One office founds the network and invites the others; then each runs its node:
+///
+///   fasti init --office Denver && fasti run
+///   fasti invite --office Boston                  (in Denver: prints a ticket)
+///   fasti join TICKET && fasti run                (in Boston)
+///   fasti publish policy_start --policy YSP-2024 --start 2024-04-01
+#[derive(Debug, Parser)]
+#[command(name = "fasti", version, verbatim_doc_comment)]
+pub struct Cli {
+    /// The node's folder [default: "fasti" in the platform's data folder, such as ~/.local/share]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Print facts as JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub call: Call,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Call {
+    /// Found a network, with this office as its first admin and approver; print the network's id
+    Init(InitArgs),
+    /// Print a ticket with which an office can join; it can be used once, and expires
+    Invite(InviteArgs),
+    /// Become a member of the network that the ticket is for
+    Join {
+        /// The line that `fasti invite` printed
+        ticket: String,
+    },
+    /// Run the node, until SIGTERM or Ctrl-C
+    Run(RunArgs),
+    /// Show who belongs to the network, and who holds all that this node holds
+    Members,
+    /// Publish a policy event
+    ///
+    /// Publishing the same policy again updates it:
+    ///
+    ///   fasti publish policy_start --policy YSP-2024 --start 2024-04-01 --title "Youth sports"
+    ///   fasti publish policy_update --policy YSP-2024 --data '{"budget": 12000}'
+    ///   fasti publish policy_end --policy YSP-2024 --end 2024-12-31
+    #[command(verbatim_doc_comment)]
+    Publish(PublishArgs),
+    /// Add, show, list, edit and cancel events
+    Event {
+        /// What to do with events.
+        #[command(subcommand)]
+        call: EventCall,
+    },
+    /// Show what needs a person: fields that two offices edited differently
+    ///
+    ///   fasti conflicts
+    ///   fasti conflicts resolve 3f9a --keep "Room 2"
+    #[command(verbatim_doc_comment)]
+    Conflicts {
+        /// What to do with them.
+        #[command(subcommand)]
+        call: Option<ConflictsCall>,
+    },
+    /// Show the node at a glance
+    Status,
+}
+
+/// `fasti init`
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// What people call this office
+    #[arg(long, value_name = "NAME")]
+    pub office: String,
+}
+
+/// `fasti invite`
+#[derive(Debug, Args)]
+pub struct InviteArgs {
+    /// What people call the new office
+    #[arg(long, value_name = "NAME")]
+    pub office: String,
+    /// What it may do: admin, approver, office or auditor; repeat for several [default: office]
+    #[arg(long = "role", value_name = "ROLE")]
+    pub roles: Vec<Role>,
+    /// How long the ticket can be used, such as 30m, 24h or 7d
+    #[arg(long, default_value = "24h", value_parser = ttl_s, value_name = "DURATION")]
+    pub ttl: u64,
+}
+
+/// `fasti run`
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Where to listen for other offices, such as /ip4/0.0.0.0/udp/4001/quic-v1; port 0 picks a free
+    /// one; repeat for several
+    #[arg(long, value_name = "MULTIADDR")]
+    pub listen: Vec<String>,
+    /// Where to serve HTTP; port 0 picks a free one
+    #[arg(long, default_value = "127.0.0.1:8377", value_name = "ADDR")]
+    pub http: SocketAddr,
+    /// How log lines look
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub log_format: LogFormat,
+    /// What to log, such as info or fasti_net=debug,info
+    #[arg(long, default_value = "info", value_name = "FILTER")]
+    pub log: String,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Human,
+    /// For programs: one JSON object a line.
+    Json,
+}
+
+/// `fasti publish`
+#[derive(Debug, Args)]
+pub struct PublishArgs {
+    /// policy_start, policy_update, policy_end or policy_cancel
+    #[arg(value_name = "TYPE")]
+    pub kind: PolicyKind,
+    /// The policy's id, such as YSP-2024
+    #[arg(long, value_name = "ID")]
+    pub policy: String,
+    /// Its first day, as YYYY-MM-DD; needed for policy_start
+    #[arg(long, value_name = "DATE")]
+    pub start: Option<Date>,
+    /// Its last day, as YYYY-MM-DD; needed for policy_end
+    #[arg(long, value_name = "DATE")]
+    pub end: Option<Date>,
+    /// What people call it
+    #[arg(long)]
+    pub title: Option<String>,
+    /// Whatever else there is to say: a JSON object
+    #[arg(long, value_parser = object, value_name = "JSON")]
+    pub data: Option<Object>,
+}
+
+/// `fasti event`
+#[derive(Debug, Subcommand)]
+pub enum EventCall {
+    /// Add an event
+    ///
+    ///   fasti event add --title Retreat --start 2024-05-06 --duration P2D
+    ///   fasti event add --title Call --start 2024-05-06T09:00 --duration PT1H --time-zone America/Denver
+    ///   fasti event add --json-event event.json
+    #[command(verbatim_doc_comment)]
+    Add(AddArgs),
+    /// Show an event, with the etag that `--if-match` takes
+    Show {
+        /// The event's uid
+        uid: String,
+    },
+    /// List events by their start
+    ///
+    ///   fasti event list --from 2024-04-01 --to 2024-04-30
+    #[command(verbatim_doc_comment)]
+    List {
+        /// Only events that end after this day or local date-time
+        #[arg(long, value_parser = moment, value_name = "LOCAL")]
+        from: Option<String>,
+        /// Only events that start on or before this day, or before this local date-time
+        #[arg(long, value_parser = moment, value_name = "LOCAL")]
+        to: Option<String>,
+    },
+    /// Change fields of an event
+    ///
+    /// A path leads to a field of the event (JSCalendar, RFC 8984) through slashes. A value is JSON, or
+    /// else a string; null removes the field:
+    ///
+    ///   fasti event edit UID title="All hands" locations/1/name="Room 2"
+    ///   fasti event edit UID 'keywords={"budget": true}' description=null
+    ///   fasti event edit UID --merge '{"title": "All hands"}'
+    #[command(verbatim_doc_comment)]
+    Edit(EditArgs),
+    /// Cancel an event: its status becomes "cancelled"
+    Cancel {
+        /// The event's uid
+        uid: String,
+        /// Only if the event's etag is still this one
+        #[arg(long, value_name = "ETAG")]
+        if_match: Option<String>,
+    },
+}
+
+/// `fasti event add`
+#[derive(Debug, Args)]
+pub struct AddArgs {
+    /// What people call it
+    #[arg(long, required_unless_present = "json_event")]
+    pub title: Option<String>,
+    /// When it begins: a day, or a local date-time such as 2024-05-06T09:00
+    #[arg(long, required_unless_present = "json_event", value_parser = moment, value_name = "LOCAL")]
+    pub start: Option<String>,
+    /// How long it takes, in ISO 8601: P1D is a day, PT1H30M an hour and a half [default: P1D for days]
+    #[arg(long)]
+    pub duration: Option<String>,
+    /// The time zone of its start, such as America/Denver [default: wherever one is]
+    #[arg(long, value_name = "ZONE")]
+    pub time_zone: Option<String>,
+    /// The calendar that it belongs to
+    #[arg(long)]
+    pub calendar: Option<String>,
+    /// The whole event in JSCalendar, from a file or (-) from standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["title", "start", "duration", "time_zone", "calendar"])]
+    pub json_event: Option<PathBuf>,
+}
+
+/// `fasti event edit`
+#[derive(Debug, Args)]
+pub struct EditArgs {
+    /// The event's uid
+    pub uid: String,
+    /// Fields and their new values
+    #[arg(value_name = "PATH=VALUE", value_parser = assignment, required_unless_present = "merge")]
+    pub assignments: Vec<Assignment>,
+    /// A JSON Merge Patch (RFC 7396) instead
+    #[arg(long, value_name = "JSON", value_parser = object, conflicts_with = "assignments")]
+    pub merge: Option<Object>,
+    /// Only if the event's etag is still this one
+    #[arg(long, value_name = "ETAG")]
+    pub if_match: Option<String>,
+}
+
+/// A field and its new value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Assignment {
+    /// The keys that lead to the field.
+    pub path: Vec<String>,
+    /// Null removes it.
+    pub value: Value,
+}
+
+/// `fasti conflicts`
+#[derive(Debug, Subcommand)]
+pub enum ConflictsCall {
+    /// Decide a conflict
+    Resolve {
+        /// The conflict's id
+        id: String,
+        /// The value to keep: JSON, or else a string; null for none
+        #[arg(long, allow_hyphen_values = true, value_parser = |text: &str| Ok::<_, String>(value(text)))]
+        keep: Value,
+    },
+}
+
+/// JSON, or else a string.
+fn value(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|_| text.into())
+}
+
+fn object(text: &str) -> Result<Object, String> {
+    serde_json::from_str(text)
+        .map_err(|error| format!("expected a JSON object, such as {{\"key\": 1}}: {error}"))
+}
+
+/// Keys are escaped as in JSON Pointers (RFC 6901): `~1` is a slash, `~0` a tilde.
+fn assignment(text: &str) -> Result<Assignment, String> {
+    let (path, text) = text.split_once('=').ok_or("expected PATH=VALUE, such as title=Retreat")?;
+    let path: Vec<String> =
+        path.split('/').map(|key| key.replace("~1", "/").replace("~0", "~")).collect();
+    if path.iter().any(String::is_empty) {
+        return Err("the path has an empty key; expected one such as locations/1/name".into());
+    }
+    Ok(Assignment { path, value: value(text) })
+}
+
+/// A day, or a local date-time with seconds.
+fn moment(text: &str) -> Result<String, String> {
+    if text.len() == 10 && text.parse::<Date>().is_ok() {
+        return Ok(text.into());
+    }
+    match text.parse::<DateTime>() {
+        Ok(moment) if text.len() > 10 => Ok(moment.strftime("%Y-%m-%dT%H:%M:%S").to_string()),
+        _ => {
+            Err("expected a day or a local date-time, such as 2024-05-06 or 2024-05-06T09:00"
+                .into())
+        }
+    }
+}
+
+/// Whole seconds, from 1 on.
+fn ttl_s(text: &str) -> Result<u64, String> {
+    text.parse::<Span>()
+        .and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()))
+        .ok()
+        .and_then(|duration| u64::try_from(duration.as_secs()).ok())
+        .filter(|&seconds| seconds > 0)
+        .ok_or_else(|| "expected a duration such as 30m, 24h or 7d".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+    use serde_json::json;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(["fasti"].into_iter().chain(line.split_whitespace()))
+    }
+
+    #[test]
+    fn the_definitions_are_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_of_all_calls_stand_anywhere() {
+        for line in ["--dir d --json status", "status --json --dir d", "event list --dir d --json"]
+        {
+            let cli = parse(line).unwrap();
+            assert_eq!((cli.dir, cli.json), (Some("d".into()), true), "{line}");
+        }
+    }
+
+    #[test]
+    fn run_has_defaults_that_are_safe() {
+        let Call::Run(run) = parse("run").unwrap().call else { panic!() };
+        assert_eq!(run.http.to_string(), "127.0.0.1:8377");
+        assert_eq!((run.listen.len(), run.log_format), (0, LogFormat::Human));
+        let line = "run --listen /ip4/0.0.0.0/tcp/1 --listen /ip6/::/tcp/1 --http 127.0.0.1:0 --log-format json";
+        let Call::Run(run) = parse(line).unwrap().call else { panic!() };
+        assert_eq!((run.listen.len(), run.log_format), (2, LogFormat::Json));
+    }
+
+    #[test]
+    fn wrong_usage_is_told_before_anything_is_asked() {
+        for line in [
+            "",
+            "nonsense",
+            "init",
+            "invite --office B --role king",
+            "invite --office B --ttl 0s",
+            "publish policy_begin --policy A",
+            "publish policy_start --policy A --start 2024-02-30",
+            "publish policy_update --policy A --data [1]",
+            "event add --title A",
+            "event add --title A --start tomorrow",
+            "event add --title A --start 2024-05-06 --json-event -",
+            "event edit a",
+            "event edit a title",
+            "event edit a /title=x",
+            "event edit a title=x --merge {}",
+            "conflicts resolve a",
+        ] {
+            assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn values_are_json_or_else_strings() {
+        let edit = |text| assignment(text).unwrap();
+        assert_eq!(edit("title=All hands").value, json!("All hands"));
+        assert_eq!(edit("priority=3").value, json!(3));
+        assert_eq!(edit("title=\"3\"").value, json!("3"));
+        assert_eq!(edit("title=null").value, Value::Null);
+        assert_eq!(edit("links/a~1b/title=a=b").path, ["links", "a/b", "title"]);
+        assert_eq!(edit("links/a~1b/title=a=b").value, json!("a=b"));
+        assert_eq!(moment("2024-05-06").unwrap(), "2024-05-06");
+        assert_eq!(moment("2024-05-06T09:00").unwrap(), "2024-05-06T09:00:00");
+        assert_eq!((ttl_s("30m"), ttl_s("7d")), (Ok(1800), Ok(7 * 86_400)));
+    }
+}
