@@ -264,9 +264,7 @@ pub enum CommandError {
     #[error("there is no open conflict {0:?}; `fasti conflicts` lists them")]
     UnknownConflict(String),
     /// The precondition failed.
-    #[error(
-        "the event is not as the caller believes: its etag is now {now:?}; read it again, then repeat the edit"
-    )]
+    #[error("{}", precondition(now))]
     Precondition {
         /// The present etag; none if there is no such event.
         now: Option<String>,
@@ -304,4 +302,13 @@ pub enum CommandError {
     /// The node is going down or too busy.
     #[error("the node is not available: {0}")]
     Unavailable(String),
+}
+
+fn precondition(now: &Option<String>) -> String {
+    match now {
+        Some(etag) => format!(
+            "the event is not as the caller believes: its etag is now {etag:?}; read it again, then repeat the edit"
+        ),
+        None => "there is no such event; leave out the precondition to create it".into(),
+    }
 }

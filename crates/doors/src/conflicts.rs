@@ -10,14 +10,11 @@ use serde_json::{Value, json};
 
 use crate::problem::Problem;
 use crate::routes::{Door, Id};
-use crate::{body, events, view};
+use crate::{body, events};
 
 pub(crate) async fn list(State(door): State<Door>) -> Result<Json<Value>, Problem> {
     match door.handle.ask(Command::Conflicts).await? {
-        Answer::Conflicts(conflicts) => {
-            let conflicts: Vec<Value> = conflicts.iter().map(view::conflict).collect();
-            Ok(Json(json!({ "conflicts": conflicts })))
-        }
+        Answer::Conflicts(conflicts) => Ok(Json(json!({ "conflicts": conflicts }))),
         _ => Err(Problem::unexpected()),
     }
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::problem::Problem;
 use crate::routes::{Door, Id, path_segment, query};
-use crate::{body, conditions, view};
+use crate::{body, conditions};
 
 /// RFC 8984, section 6; a plain `application/json` is taken as well.
 const JSCALENDAR: &str = "application/jscalendar+json;type=event";
@@ -149,7 +149,7 @@ pub(crate) async fn write(door: &Door, command: Command) -> Result<Response, Pro
 
 fn answer(written: &Written) -> Result<Response, Problem> {
     let status = if written.created { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, conditions::etag(&written.etag)?, Json(view::written(written))).into_response())
+    Ok((status, conditions::etag(&written.etag)?, Json(written)).into_response())
 }
 
 async fn event(door: &Door, uid: String) -> Result<EventView, Problem> {

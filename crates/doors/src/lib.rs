@@ -23,7 +23,6 @@ mod publish;
 mod routes;
 mod server;
 mod stream;
-mod view;
 
 pub use handle::{CoreEnd, Handle, Metric, MetricKind, Node, Request};
 pub use routes::path_segment;

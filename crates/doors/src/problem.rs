@@ -95,15 +95,8 @@ impl From<CommandError> for Problem {
         };
         let problem = Self::new(status, name, error.to_string());
         match error {
-            CommandError::Precondition { now: None } => Self {
-                detail: "there is no such event; leave out If-Match to create it".into(),
-                ..problem
-            },
             CommandError::Precondition { now: Some(etag) } => {
-                let detail = format!(
-                    "the event is not as the caller believes: its etag is now {etag:?}; read it again, then repeat the edit"
-                );
-                Self { detail, more: Some(("etag", etag)), ..problem }
+                Self { more: Some(("etag", etag)), ..problem }
             }
             CommandError::Invalid { path, .. } => Self { more: Some(("path", path)), ..problem },
             _ => problem,

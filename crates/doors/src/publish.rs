@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::problem::Problem;
 use crate::routes::Door;
-use crate::{body, conditions, view};
+use crate::{body, conditions};
 
 const ONE: &str = "application/cloudevents+json";
 const BATCH: &str = "application/cloudevents-batch+json";
@@ -53,7 +53,7 @@ async fn publish_one(door: &Door, value: Value) -> Result<Response, Problem> {
     match ask(door, vec![event]).await?.pop() {
         Some(Ok(written)) => {
             let etag = conditions::etag(&written.etag)?;
-            Ok((StatusCode::CREATED, etag, Json(view::written(&written))).into_response())
+            Ok((StatusCode::CREATED, etag, Json(written)).into_response())
         }
         Some(Err(error)) => Err(error.into()),
         None => Err(Problem::unexpected()),
@@ -83,7 +83,7 @@ async fn publish_batch(door: &Door, items: Vec<Value>) -> Result<Response, Probl
     let answer = parsed.into_iter().map(|event| {
         let problem = match event.map(|_| results.next()) {
             Ok(Some(Ok(written))) => {
-                let mut item = view::written(&written);
+                let mut item = serde_json::to_value(&written).unwrap_or_default();
                 item["status"] = StatusCode::CREATED.as_u16().into();
                 return item;
             }

@@ -1,0 +1,37 @@
+//! Snapshots of the document, so that opening doesn't replay the whole log. Written on a thread of
+//! their own from a copy, compressed; a snapshot that fails costs time at the next start and nothing else.
+
+use std::sync::Arc;
+
+use fasti_core::Document;
+use fasti_store::Store;
+
+/// Fast, and already a twentieth of the size.
+const ZSTD_LEVEL: i32 = 1;
+
+/// Largest document that is loaded: some millions of events.
+const DOCUMENT_BYTES_MAX: usize = 4 << 30;
+
+pub(crate) fn save(store: &Arc<Store>, entries: u64, document: &Document) {
+    let (store, document) = (Arc::clone(store), document.clone());
+    let work = move || {
+        let saved = zstd::bulk::compress(&document.save(), ZSTD_LEVEL)
+            .map_err(anyhow::Error::from)
+            .and_then(|bytes| Ok(store.save_snapshot(entries, &bytes)?));
+        match saved {
+            Ok(()) => tracing::debug!(entries, "saved a snapshot"),
+            Err(error) => tracing::warn!("a snapshot could not be saved: {error:#}"),
+        }
+    };
+    let spawned = std::thread::Builder::new().name("snapshot".into()).spawn(work);
+    if let Err(error) = spawned {
+        tracing::warn!(%error, "no thread for a snapshot");
+    }
+}
+
+/// The document's bytes again; none if they are damaged.
+pub(crate) fn unpack(bytes: &[u8]) -> Option<Vec<u8>> {
+    let size = zstd::zstd_safe::get_frame_content_size(bytes).ok()??;
+    let size = usize::try_from(size).ok().filter(|size| *size <= DOCUMENT_BYTES_MAX)?;
+    zstd::bulk::decompress(bytes, size).ok()
+}
