@@ -2,14 +2,16 @@
 //! under its readers after a disk failed. What is in it is left to `store` and `reader`.
 
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use fasti_core::row::Row;
+use redb::backends::FileBackend;
 use redb::{
-    Builder, Database, DatabaseError, ReadTransaction, ReadableDatabase as _, StorageBackend,
-    StorageError, WriteTransaction,
+    BackendError, Builder, Database, DatabaseError, ReadTransaction, ReadableDatabase as _,
+    StorageBackend, StorageError, WriteTransaction,
 };
 
 use crate::error::{CommitError, OpenError, ReadError, is_full};
@@ -46,7 +48,7 @@ impl Disk {
     /// Opens the file at `path`.
     pub(crate) fn open_file(path: PathBuf) -> Result<Self, OpenError> {
         let (file, same) = (path.clone(), path.clone());
-        let settle = move || rewrite(&same).map_err(|source| io_error(&same, source));
+        let settle = move || rewrite(&same);
         Self::open(path, Box::new(move || open_file(&file)), Box::new(settle))
     }
 
@@ -202,25 +204,34 @@ pub(crate) fn builder() -> Builder {
 /// "Can Applications Recover from fsync Failures?", 2020.) A crash halfway leaves nothing that
 /// a crash in the failed commit could not have left. Blocks of zeros are skipped: they hold nothing,
 /// and those that were never written would need room.
-fn rewrite(path: &Path) -> io::Result<()> {
-    const BLOCK: usize = 4096;
-    let mut file = File::options().read(true).write(true).open(path)?;
-    let mut buffer = vec![0; 256 * BLOCK];
-    let mut offset = 0;
-    loop {
-        file.seek(SeekFrom::Start(offset))?;
-        let read = file.read(&mut buffer)?;
-        if read == 0 {
-            return file.sync_all();
-        }
-        for (at, block) in buffer[..read].chunks(BLOCK).enumerate() {
+fn rewrite(path: &Path) -> Result<(), OpenError> {
+    let open = File::options().read(true).write(true).open(path);
+    let file = open.map_err(|source| io_error(path, source))?;
+    let backend = FileBackend::new(file).map_err(|error| open_error(path, error))?;
+    // In the way of whoever would open it now, as blocks of before must not end up over theirs.
+    match backend.try_lock_range(Bound::Unbounded, Bound::Unbounded) {
+        Ok(true) | Err(BackendError::Unsupported) => {}
+        Ok(false) => return Err(OpenError::InUse { path: path.to_owned() }),
+        Err(error) => return Err(io_error(path, error.into())),
+    }
+    let result = rewrite_blocks(&backend);
+    result.and(backend.close()).map_err(|source| io_error(path, source))
+}
+
+fn rewrite_blocks(backend: &FileBackend) -> io::Result<()> {
+    const BLOCK: u64 = 4096;
+    let length = backend.len()?;
+    let mut buffer = vec![0; 256 * BLOCK as usize];
+    for offset in (0..length).step_by(buffer.len()) {
+        let piece = &mut buffer[..(length - offset).min(256 * BLOCK) as usize];
+        backend.read(offset, piece)?;
+        for (at, block) in (offset..).step_by(BLOCK as usize).zip(piece.chunks(BLOCK as usize)) {
             if block.iter().any(|byte| *byte != 0) {
-                file.seek(SeekFrom::Start(offset + (at * BLOCK) as u64))?;
-                file.write_all(block)?;
+                backend.write(at, block)?;
             }
         }
-        offset += read as u64;
     }
+    backend.sync_data()
 }
 
 fn open_file(path: &Path) -> Result<Database, OpenError> {
@@ -272,5 +283,24 @@ fn io_error(path: &Path, source: io::Error) -> OpenError {
         // A file that ends before its header says.
         io::ErrorKind::UnexpectedEof => OpenError::Damaged { path, what: "cut short".into() },
         _ => OpenError::Io { path, source },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_rewritten_only_where_nobody_else_writes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file.redb");
+        let database = builder().create(&path).unwrap();
+        assert!(matches!(rewrite(&path), Err(OpenError::InUse { .. })));
+        drop(database);
+
+        let before = std::fs::read(&path).unwrap();
+        rewrite(&path).unwrap();
+        assert!(std::fs::read(&path).unwrap() == before);
+        drop(builder().open(&path).unwrap());
     }
 }

@@ -69,7 +69,7 @@ pub enum OpenError {
     /// Written by a version so old that this one doesn't know how to read it.
     #[error(
         "the store has format {found}, and this program understands formats from {oldest} on: open \
-         it once with an older version, which upgrades it, or join again as a new office"
+         it once with a version in between, or join again as a new office"
     )]
     Older {
         /// The file's format; 0 for an older file format of redb itself.

@@ -27,13 +27,17 @@ impl std::fmt::Debug for Snapshot {
 }
 
 /// What lies under key 0.
-struct Head {
+pub(crate) struct Head {
     entries: u64,
     length: u64,
     sha256: [u8; 32],
 }
 
 impl Head {
+    pub(crate) fn new(entries: u64, bytes: &[u8]) -> Self {
+        Self { entries, length: bytes.len() as u64, sha256: Sha256::digest(bytes).into() }
+    }
+
     fn encode(&self) -> Vec<u8> {
         [&self.entries.to_be_bytes()[..], &self.length.to_be_bytes(), &self.sha256].concat()
     }
@@ -50,11 +54,9 @@ impl Head {
 }
 
 /// Replaces what was saved before.
-pub(crate) fn write(txn: &WriteTransaction, entries: u64, bytes: &[u8]) -> Result<(), CommitError> {
+pub(crate) fn write(txn: &WriteTransaction, head: &Head, bytes: &[u8]) -> Result<(), CommitError> {
     let mut table = txn.open_table(SNAPSHOT).map_err(CommitError::storage)?;
     table.retain(|_, _| false).map_err(CommitError::storage)?;
-    let sha256 = Sha256::digest(bytes).into();
-    let head = Head { entries, length: bytes.len() as u64, sha256 };
     table.insert(0, head.encode().as_slice()).map_err(CommitError::storage)?;
     for (number, piece) in (1..).zip(bytes.chunks(PIECE_BYTES)) {
         table.insert(number, piece).map_err(CommitError::storage)?;
