@@ -1,0 +1,54 @@
+//! A disk that fails on cue, and stories to tell it.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)] // each test crate uses some of it
+
+pub mod disk;
+pub mod model;
+
+use fasti_core::entry::{Entry, Link, Signature, Signer};
+use fasti_core::notice::{SignedNotice, Topic};
+use fasti_core::row::{Row, Standing};
+use fasti_core::{EntryHash, Incarnation, LogId, NetworkId, OfficeId, Write};
+use fasti_store::Meta;
+
+pub const DENVER: OfficeId = OfficeId([0xd0; 32]);
+pub const BOSTON: OfficeId = OfficeId([0xb0; 32]);
+
+pub fn meta() -> Meta {
+    Meta { network: NetworkId([1; 32]), office: DENVER, name: "Denver".into() }
+}
+
+pub fn log(author: OfficeId) -> LogId {
+    LogId { author, incarnation: Incarnation(7) }
+}
+
+/// An entry with a body of `bytes` bytes.
+pub fn entry(index: u64, author: OfficeId, seq: u64, bytes: usize) -> Write {
+    let link = Link { rules: 1, parents: vec![], time: 0, kind: 1, body: vec![seq as u8; bytes] };
+    let entry = Entry { log: log(author), seq, prev: EntryHash([0; 32]), link };
+    let signature = Some(Signature::from_bytes(&[9; 64]));
+    let hash = entry.hash();
+    Write::Entry {
+        index,
+        row: Row { hash, signature, standing: Standing::Applied, applied: None, entry },
+    }
+}
+
+/// The same entry, found to be of a kind that isn't known yet.
+pub fn deferred(mut write: Write) -> Write {
+    if let Write::Entry { row, .. } = &mut write {
+        row.standing = Standing::Deferred;
+    }
+    write
+}
+
+pub fn notice(seed: u8, topic: Topic, counter: u64) -> Write {
+    Write::Notice(SignedNotice::new(&Signer::from_seed(&[seed; 32]), topic, counter, &counter))
+}
+
+pub fn conflict(uid: &str, path: &str, open: bool) -> Write {
+    Write::Conflict { uid: uid.into(), path: path.into(), open }
+}
+
+pub fn fork(author: OfficeId, seq: u64, proof: &[u8]) -> Write {
+    Write::Fork { log: log(author), seq, proof: proof.to_vec() }
+}
