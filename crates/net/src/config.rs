@@ -1,0 +1,138 @@
+//! Every number that can be set, its default, and why. Leaves the meaning of frames to the core.
+
+use std::fmt;
+use std::time::Duration;
+
+use libp2p::Multiaddr;
+
+/// How a node takes part in the network.
+#[derive(Clone)]
+pub struct Config {
+    /// The office's Ed25519 secret key (the 32-byte seed). It is the node's libp2p identity, so that
+    /// holding a connection proves who is at its other end.
+    pub key: [u8; 32],
+    /// Where to listen. Empty: `/ip4/0.0.0.0/tcp/0` and `/ip4/0.0.0.0/udp/0/quic-v1`, free ports on
+    /// all interfaces.
+    pub listen: Vec<Multiaddr>,
+    /// Look for members on the local network (multicast DNS). Default: yes, because offices in one
+    /// building should find each other while the way out is down. Only members are dialled.
+    pub mdns: bool,
+    /// What a peer can make us hold.
+    pub limits: Limits,
+    /// Time between two pings of a connection. Default 3 s: with [`Config::ping_timeout`] a dead
+    /// link is closed after 8 s, within the 10 s that people are promised.
+    pub ping_interval: Duration,
+    /// How long past its interval an answer to a ping may be missing. Default 5 s: longer than a
+    /// stalled disk or a busy machine holds up a healthy node.
+    pub ping_timeout: Duration,
+    /// Pause before the second attempt to reach a neighbour (the first is made at once). It doubles
+    /// with every failure. Default 200 ms: a restarting node is back within about that time.
+    pub redial_backoff_min: Duration,
+    /// The pause stops growing here. Default 30 s: an office that comes back after a day is linked
+    /// again within half a minute, and a dial costs next to nothing.
+    pub redial_backoff_max: Duration,
+    /// How long a second connection to a linked peer may stay before it counts as proof that the
+    /// peer has lost the first. Default 2 s: above the round trip of a satellite link and the
+    /// stalls of a loaded machine, so that two dials that crossed never look like a restart.
+    pub duplicate_grace: Duration,
+    /// How long a stream's acknowledgement may take before it is opened again (three times in all).
+    /// Default 5 s.
+    pub open_timeout: Duration,
+}
+
+impl Config {
+    /// The defaults, for this secret key.
+    pub fn new(key: [u8; 32]) -> Self {
+        Self {
+            key,
+            listen: Vec::new(),
+            mdns: true,
+            limits: Limits::default(),
+            ping_interval: Duration::from_secs(3),
+            ping_timeout: Duration::from_secs(5),
+            redial_backoff_min: Duration::from_millis(200),
+            redial_backoff_max: Duration::from_secs(30),
+            duplicate_grace: Duration::from_secs(2),
+            open_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+impl fmt::Debug for Config {
+    /// Everything but the key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("listen", &self.listen)
+            .field("mdns", &self.mdns)
+            .field("limits", &self.limits)
+            .field("ping_interval", &self.ping_interval)
+            .field("ping_timeout", &self.ping_timeout)
+            .field("redial_backoff_min", &self.redial_backoff_min)
+            .field("redial_backoff_max", &self.redial_backoff_max)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Bounds on what peers, and a slow consumer, can make a node hold.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Inbound connections whose handshake is not done. Default 64: strangers are only known after
+    /// it, so this bounds their cost; a whole network of neighbours reconnecting at once fits.
+    pub pending_in: u32,
+    /// Our dials under way. Default 64: a restart dials all neighbours at once.
+    pub pending_out: u32,
+    /// Connections to one peer. Default 4: two for dials that crossed, and as many for the ones
+    /// that they replace and that are not yet noticed to be dead. All but one close within
+    /// [`Config::duplicate_grace`].
+    pub per_peer: u32,
+    /// Established connections in all. Default 512: far above the some 30 neighbours of a node, far
+    /// below the file descriptors of a process (1,024 by default on Linux).
+    pub connections: u32,
+    /// Streams that one connection may have open. Default 16: it needs two lanes each way, ping and
+    /// identify.
+    pub streams: u32,
+    /// Largest frame on the wire, in bytes. Default 4 MiB: sixteen of the core's 256 kB chunks.
+    pub frame_bytes_max: usize,
+    /// Largest frame once decompressed, in bytes. Default 16 MiB: zstd at level 1 rarely does better
+    /// than 4:1 on signed entries.
+    pub inflated_bytes_max: usize,
+    /// Push frames waiting for one peer. Default 4,096: some seconds of a busy network's edits. Past
+    /// it frames are dropped, which costs one anti-entropy round and nothing else.
+    pub push_frames_max: usize,
+    /// Bytes of push frames waiting for one peer. Default 4 MiB.
+    pub push_bytes_max: usize,
+    /// Bytes of sync frames waiting for one peer; past it [`crate::Handle::sync`] waits. Default
+    /// 1 MiB: enough to keep a long fat link busy while the next range is read from disk.
+    pub sync_bytes_max: usize,
+    /// Sync frames of at least this many bytes are compressed. Default 1,024: below, the header of
+    /// zstd and its time cost more than it saves. Push frames never are.
+    pub compress_bytes_min: usize,
+    /// Events waiting for the consumer. Default 1,024; when it is full nothing more is read from
+    /// the peers, whose windows then fill.
+    pub events_max: usize,
+    /// Largest request and answer of a join, in bytes. Default 1 MiB: an answer carries the roster.
+    pub join_bytes_max: usize,
+    /// How long a join may take on the side that answers. Default 30 s.
+    pub join_time_max: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            pending_in: 64,
+            pending_out: 64,
+            per_peer: 4,
+            connections: 512,
+            streams: 16,
+            frame_bytes_max: 4 << 20,
+            inflated_bytes_max: 16 << 20,
+            push_frames_max: 4096,
+            push_bytes_max: 4 << 20,
+            sync_bytes_max: 1 << 20,
+            compress_bytes_min: 1024,
+            events_max: 1024,
+            join_bytes_max: 1 << 20,
+            join_time_max: Duration::from_secs(30),
+        }
+    }
+}

@@ -1,0 +1,452 @@
+//! The swarm task: takes over wishes, dials whom `redial` names, watches pings, and passes events on.
+//! It never waits for anything else than its inputs, and is not on the way of frames.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use fasti_core::OfficeId;
+use futures::StreamExt;
+use libp2p::allow_block_list::{self, AllowedPeers};
+use libp2p::connection_limits::{self, ConnectionLimits};
+use libp2p::multiaddr::Protocol;
+use libp2p::swarm::behaviour::toggle::Toggle;
+use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
+use libp2p::swarm::{self, ConnectionId, NetworkBehaviour, Swarm, SwarmEvent};
+use libp2p::{Multiaddr, PeerId, TransportError, identify, mdns, ping};
+use tokio::sync::{mpsc, watch};
+
+use crate::admission::{Admission, Changes, RETIRE};
+use crate::config::Config;
+use crate::counters::Cells;
+use crate::event::Event;
+use crate::handle::{Handle, Outboxes, Wishes};
+use crate::handler::Shared;
+use crate::identity::{self, BadKey};
+use crate::links::{LinkEvent, Links};
+use crate::redial::Redial;
+use crate::transport;
+
+/// How often what only time tells is looked at: small against the 8 s of a dead link.
+const TICK: Duration = Duration::from_millis(250);
+
+/// With this many events waiting for the consumer, nothing new is taken from the swarm.
+const UNSENT_MAX: usize = 1024;
+
+/// Addresses of one peer that we listen to: a host has a handful of interfaces, a liar has millions.
+const ADDRESSES_MAX: usize = 16;
+
+/// The network could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The secret key is no Ed25519 key.
+    #[error("the office's key is damaged; restore the data folder from a backup")]
+    Key(#[from] BadKey),
+    /// Another process has the port.
+    #[error("{address} is in use by another process: stop it, or listen on another port (0 picks a free one)")]
+    InUse {
+        /// The address.
+        address: Multiaddr,
+    },
+    /// It is not possible to listen there.
+    #[error("can't listen on {address}: expected an address of this machine such as /ip4/0.0.0.0/tcp/7411 or /ip4/0.0.0.0/udp/7411/quic-v1")]
+    Listen {
+        /// The address.
+        address: Multiaddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Encryption could not be set up.
+    #[error("can't set up encryption")]
+    Transport(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Starts the network in a task of its own. It admits nobody until told whom.
+///
+/// # Errors
+/// See [`StartError`]: a key that is none, or an address that can't be listened on.
+pub async fn start(config: Config) -> Result<(Handle, mpsc::Receiver<Event>), StartError> {
+    let keys = identity::keypair(config.key)?;
+    let local = keys.public().to_peer_id();
+    let office = keys.clone().try_into_ed25519().map(|keys| OfficeId(keys.public().to_bytes()));
+    let office = office.map_err(|error| StartError::Transport(error.into()))?;
+    let silence = config.ping_interval + config.ping_timeout;
+    let transport = transport::build(&keys, silence, config.limits.streams)
+        .map_err(|error| StartError::Transport(error.into()))?;
+
+    let (events, receiver) = mpsc::channel(config.limits.events_max.max(1));
+    let cells = Arc::new(Cells::default());
+    let shared = Arc::new(Shared {
+        events: events.clone(),
+        limits: config.limits.clone(),
+        cells: cells.clone(),
+        open_timeout: config.open_timeout,
+    });
+    let links = Links::new(office, shared, config.duplicate_grace);
+    let behaviour = Behaviour::new(&config, &keys, links);
+    let settings = swarm::Config::with_tokio_executor().with_smart_dial();
+    let mut swarm = Swarm::new(transport, behaviour, local, settings);
+    listen(&mut swarm, &config.listen)?;
+
+    let (wishes, wished) = watch::channel(Wishes::default());
+    let outboxes = Arc::<Outboxes>::default();
+    let handle = Handle {
+        wishes: Arc::new(wishes),
+        outboxes: outboxes.clone(),
+        cells: cells.clone(),
+        limits: Arc::new(config.limits.clone()),
+    };
+    let driver = Driver {
+        local,
+        swarm,
+        wished,
+        events,
+        unsent: VecDeque::new(),
+        outboxes,
+        cells,
+        admission: Admission::default(),
+        redial: Redial::new(config.redial_backoff_min, config.redial_backoff_max),
+        answered: BTreeMap::new(),
+        silence,
+        told: BTreeMap::new(),
+        listening: Vec::new(),
+    };
+    tokio::spawn(driver.run());
+    Ok((handle, receiver))
+}
+
+fn listen(swarm: &mut Swarm<Behaviour>, addresses: &[Multiaddr]) -> Result<(), StartError> {
+    let any = |port| Multiaddr::empty().with(Protocol::Ip4([0, 0, 0, 0].into())).with(port);
+    let defaults = [any(Protocol::Tcp(0)), any(Protocol::Udp(0)).with(Protocol::QuicV1)];
+    for address in if addresses.is_empty() { &defaults } else { addresses } {
+        let address = address.clone();
+        let result = transport::probe(&address).and_then(|()| {
+            swarm.listen_on(address.clone()).map_err(|error| match error {
+                TransportError::Other(error) => error,
+                TransportError::MultiaddrNotSupported(_) => io::ErrorKind::Unsupported.into(),
+            })
+        });
+        match result {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                return Err(StartError::InUse { address });
+            }
+            Err(source) => return Err(StartError::Listen { address, source }),
+        }
+    }
+    Ok(())
+}
+
+#[derive(NetworkBehaviour)]
+struct Behaviour {
+    /// First: strangers are refused before anything is spent on them.
+    allowed: allow_block_list::Behaviour<AllowedPeers>,
+    limits: connection_limits::Behaviour,
+    links: Links,
+    ping: ping::Behaviour,
+    identify: identify::Behaviour,
+    mdns: Toggle<mdns::tokio::Behaviour>,
+}
+
+impl Behaviour {
+    fn new(config: &Config, keys: &libp2p::identity::Keypair, links: Links) -> Self {
+        let limits = &config.limits;
+        let ping =
+            ping::Config::new().with_interval(config.ping_interval).with_timeout(config.ping_timeout);
+        let identify = identify::Config::new("/fasti/1".into(), keys.public())
+            .with_agent_version(concat!("fasti/", env!("CARGO_PKG_VERSION")).into())
+            .with_push_listen_addr_updates(true);
+        let mdns = config.mdns.then(|| {
+            let local = keys.public().to_peer_id();
+            mdns::tokio::Behaviour::new(mdns::Config::default(), local)
+                .inspect_err(|error| tracing::warn!(%error, "no discovery on the local network"))
+                .ok()
+        });
+        Self {
+            allowed: allow_block_list::Behaviour::default(),
+            limits: connection_limits::Behaviour::new(
+                ConnectionLimits::default()
+                    .with_max_pending_incoming(Some(limits.pending_in))
+                    .with_max_pending_outgoing(Some(limits.pending_out))
+                    .with_max_established_per_peer(Some(limits.per_peer))
+                    .with_max_established(Some(limits.connections)),
+            ),
+            links,
+            ping: ping::Behaviour::new(ping),
+            identify: identify::Behaviour::new(identify),
+            mdns: mdns.flatten().into(),
+        }
+    }
+}
+
+struct Driver {
+    local: PeerId,
+    swarm: Swarm<Behaviour>,
+    wished: watch::Receiver<Wishes>,
+    events: mpsc::Sender<Event>,
+    /// What the consumer has no room for yet, and the link that may be read once it was told.
+    unsent: VecDeque<(Event, Option<(PeerId, ConnectionId)>)>,
+    outboxes: Arc<Outboxes>,
+    cells: Arc<Cells>,
+    admission: Admission,
+    redial: Redial,
+    /// When each connection last answered a ping. libp2p forgives the first failure and waits up to
+    /// 10 s for a new stream after it: some 20 s in all. So the answers are watched, not the failures.
+    answered: BTreeMap<ConnectionId, (PeerId, Instant)>,
+    silence: Duration,
+    /// The addresses that the consumer was last told of each peer.
+    told: BTreeMap<PeerId, Vec<Multiaddr>>,
+    listening: Vec<Multiaddr>,
+}
+
+impl Driver {
+    async fn run(mut self) {
+        let mut tick = tokio::time::interval(TICK);
+        let events = self.events.clone();
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let room = self.unsent.len() < UNSENT_MAX;
+            let due = self.redial.next_due().map(tokio::time::Instant::from_std);
+            tokio::select! {
+                changed = self.wished.changed() => {
+                    if changed.is_err() || self.wished.borrow().shutdown {
+                        break;
+                    }
+                    self.take_wishes();
+                }
+                permit = events.reserve(), if !self.unsent.is_empty() => {
+                    let Ok(permit) = permit else { break };
+                    if let Some((event, link)) = self.unsent.pop_front() {
+                        permit.send(event);
+                        if let Some((peer, connection)) = link {
+                            self.swarm.behaviour_mut().links.read(peer, connection);
+                        }
+                    }
+                }
+                () = async { tokio::time::sleep_until(due.unwrap_or_else(tokio::time::Instant::now)).await },
+                    if due.is_some() => self.dial_due(),
+                _ = tick.tick() => self.tick(),
+                event = self.swarm.select_next_some(), if room => self.happened(event),
+            }
+        }
+        self.say_goodbye().await;
+    }
+
+    fn take_wishes(&mut self) {
+        let wishes = self.wished.borrow_and_update().clone();
+        let now = Instant::now();
+        let swarm = &self.swarm;
+        let changes = self.admission.update(&wishes, |peer| swarm.is_connected(peer), now + RETIRE);
+        let links = &mut self.swarm.behaviour_mut().links;
+        links.admit(self.admission.members.clone(), self.admission.tickets.clone());
+        // Whom we couldn't reach because we refused them ourselves.
+        let hurry = changes.allow.clone();
+        self.apply(changes);
+        let neighbours = wishes.neighbours.into_iter();
+        let neighbours = neighbours.filter_map(|(id, at)| Some((identity::peer_id(&id).ok()?, at)));
+        let neighbours = neighbours.filter(|(peer, _)| *peer != self.local).collect();
+        let links = &self.swarm.behaviour().links;
+        self.redial.want(neighbours, |peer| links.is_connected(peer), now);
+        for peer in hurry {
+            self.redial.hurry(&peer, now);
+        }
+    }
+
+    fn apply(&mut self, changes: Changes) {
+        let allowed = &mut self.swarm.behaviour_mut().allowed;
+        for peer in changes.disallow {
+            allowed.disallow_peer(peer);
+            self.told.remove(&peer);
+        }
+        for peer in changes.allow {
+            allowed.allow_peer(peer);
+        }
+    }
+
+    fn dial_due(&mut self) {
+        let now = Instant::now();
+        for (peer, addresses) in self.redial.take_due(now) {
+            if !self.admission.members.contains_key(&peer) {
+                self.redial.failed(&peer, now, random());
+                continue;
+            }
+            // A port of its own for each dial: with the listening port at both ends, two TCP dials
+            // that cross become one connection in which both believe to be the client.
+            let dial = DialOpts::peer_id(peer)
+                .condition(PeerCondition::DisconnectedAndNotDialing)
+                .addresses(addresses)
+                .extend_addresses_through_behaviour()
+                .allocate_new_port()
+                .build();
+            Cells::one(&self.cells.dials);
+            match self.swarm.dial(dial) {
+                Ok(()) => {}
+                // Connected already, or about to be: the end of that brings it back here.
+                Err(swarm::DialError::DialPeerConditionFalse(_))
+                    if self.swarm.behaviour().links.is_connected(&peer) => {}
+                Err(error) => {
+                    tracing::debug!(%peer, %error, "not dialled");
+                    Cells::one(&self.cells.dial_failures);
+                    self.redial.failed(&peer, now, random());
+                }
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = Instant::now();
+        let silent: Vec<_> = self
+            .answered
+            .iter()
+            .filter(|(_, (_, at))| now.saturating_duration_since(*at) >= self.silence)
+            .map(|(connection, (peer, _))| (*peer, *connection))
+            .collect();
+        for (peer, connection) in silent {
+            tracing::info!(%peer, "pings unanswered: closing the connection");
+            self.answered.remove(&connection);
+            self.swarm.behaviour_mut().links.silent(peer, connection);
+        }
+        self.swarm.behaviour_mut().links.tick(now);
+        let swarm = &self.swarm;
+        let changes = self.admission.tick(now, |peer| swarm.is_connected(peer));
+        self.apply(changes);
+    }
+
+    fn happened(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        match event {
+            SwarmEvent::Behaviour(event) => self.behaved(event),
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, .. } => {
+                Cells::one(&self.cells.connections);
+                self.cells.open.fetch_add(1, Relaxed);
+                self.answered.insert(connection_id, (peer_id, Instant::now()));
+            }
+            SwarmEvent::ConnectionClosed { connection_id, .. } => {
+                self.answered.remove(&connection_id);
+                self.cells.open.fetch_sub(1, Relaxed);
+            }
+            SwarmEvent::OutgoingConnectionError { peer_id: Some(peer), error, .. } => {
+                tracing::debug!(%peer, %error, "dial failed");
+                Cells::one(&self.cells.dial_failures);
+                if !self.swarm.behaviour().links.is_connected(&peer) {
+                    self.redial.failed(&peer, Instant::now(), random());
+                }
+            }
+            SwarmEvent::IncomingConnectionError { peer_id, send_back_addr, error, .. } => {
+                Cells::one(&self.cells.refused);
+                tracing::debug!(?peer_id, from = %send_back_addr, %error, "inbound connection refused");
+            }
+            SwarmEvent::NewListenAddr { .. } | SwarmEvent::ExpiredListenAddr { .. } => {
+                self.tell_listening();
+            }
+            SwarmEvent::ListenerError { error, .. } => tracing::warn!(%error, "a listener"),
+            SwarmEvent::ListenerClosed { addresses, reason, .. } => {
+                tracing::error!(?addresses, ?reason, "a listener closed");
+                self.tell_listening();
+            }
+            _ => {}
+        }
+    }
+
+    fn behaved(&mut self, event: BehaviourEvent) {
+        match event {
+            BehaviourEvent::Links(event) => self.linked(event),
+            BehaviourEvent::Ping(ping::Event { connection, result, .. }) => {
+                if result.is_ok()
+                    && let Some((_, at)) = self.answered.get_mut(&connection)
+                {
+                    *at = Instant::now();
+                }
+            }
+            BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. }) => {
+                self.discovered(peer_id, info.listen_addrs);
+            }
+            BehaviourEvent::Identify(_) => {}
+            BehaviourEvent::Mdns(mdns::Event::Discovered(found)) => {
+                let mut by_peer = BTreeMap::<_, Vec<_>>::new();
+                for (peer, address) in found {
+                    by_peer.entry(peer).or_default().push(address);
+                }
+                for (peer, addresses) in by_peer {
+                    self.redial.hurry(&peer, Instant::now());
+                    self.discovered(peer, addresses);
+                }
+            }
+            BehaviourEvent::Mdns(mdns::Event::Expired(_)) => {}
+        }
+    }
+
+    fn linked(&mut self, event: LinkEvent) {
+        let now = Instant::now();
+        match event {
+            LinkEvent::Up { peer, office, connection, address, outbox } => {
+                tracing::info!(%peer, %office, %address, "link up");
+                self.redial.linked(&peer);
+                self.cells.links.fetch_add(1, Relaxed);
+                self.outboxes.insert(office, outbox);
+                let event = Event::Connected { peer: office, address };
+                self.unsent.push_back((event, Some((peer, connection))));
+            }
+            LinkEvent::Down { office, reason } => {
+                tracing::info!(%office, %reason, "link down");
+                self.cells.links.fetch_sub(1, Relaxed);
+                self.outboxes.remove(&office);
+                self.tell(Event::Disconnected { peer: office, reason });
+            }
+            LinkEvent::Alone { peer, misbehaved: true, .. } => {
+                self.redial.penalise(&peer, now, random());
+            }
+            LinkEvent::Alone { peer, was_up: true, .. } => self.redial.lost(&peer, now),
+            LinkEvent::Alone { peer, .. } => self.redial.failed(&peer, now, random()),
+            LinkEvent::Drained { office } => self.tell(Event::Congested { peer: office }),
+        }
+    }
+
+    fn discovered(&mut self, peer: PeerId, mut addresses: Vec<Multiaddr>) {
+        let Some(&office) = self.admission.members.get(&peer) else { return };
+        addresses.truncate(ADDRESSES_MAX);
+        addresses.sort_unstable_by(|a, b| a.as_ref().cmp(b.as_ref()));
+        if self.told.get(&peer) != Some(&addresses) {
+            self.told.insert(peer, addresses.clone());
+            self.tell(Event::Discovered { peer: office, addresses });
+        }
+    }
+
+    fn tell_listening(&mut self) {
+        let addresses = self.swarm.listeners().cloned();
+        let mut addresses: Vec<_> =
+            addresses.map(|address| address.with(Protocol::P2p(self.local))).collect();
+        addresses.sort_unstable_by_key(ToString::to_string);
+        if addresses != self.listening {
+            self.listening.clone_from(&addresses);
+            self.tell(Event::Listening { addresses });
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.unsent.push_back((event, None));
+    }
+
+    /// Closes all connections in order. Bounded by how long a muxer may take to close.
+    async fn say_goodbye(mut self) {
+        let peers: Vec<_> = self.swarm.connected_peers().copied().collect();
+        for peer in peers {
+            // An error only says that it is not connected any more.
+            let _ = self.swarm.disconnect_peer_id(peer);
+        }
+        let closed = async {
+            while self.swarm.connected_peers().next().is_some() {
+                self.swarm.select_next_some().await;
+            }
+        };
+        if tokio::time::timeout(Duration::from_secs(2), closed).await.is_err() {
+            tracing::debug!("some connections didn't close in time");
+        }
+    }
+}
+
+/// For jitter only. A system without randomness still redials, in step with others like it.
+fn random() -> u64 {
+    getrandom::u64().unwrap_or(0)
+}

@@ -1,0 +1,125 @@
+//! TCP (Noise, yamux) and QUIC, authenticated by the office's key. Knows nothing of members.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use libp2p::core::muxing::{StreamMuxer, StreamMuxerBox, StreamMuxerEvent};
+use libp2p::core::transport::Boxed;
+use libp2p::core::upgrade::Version;
+use libp2p::identity::Keypair;
+use libp2p::multiaddr::Protocol;
+use libp2p::{Multiaddr, PeerId, Transport, noise, quic, tcp, yamux};
+
+/// A dial and its handshakes may take this long: several round trips of a satellite link.
+const HANDSHAKE: Duration = Duration::from_secs(8);
+
+/// What a closing connection may still spend on saying goodbye. A link that died under load has full
+/// buffers, and the goodbye would wait for the kernel to give up (a quarter of an hour for TCP),
+/// with libp2p counting the peer as connected all the while.
+const GOODBYE: Duration = Duration::from_millis(500);
+
+/// `silence`: after how long without any packet a QUIC connection is dead; the same that the ping
+/// watchdog allows, so that both transports notice alike.
+pub(crate) fn build(
+    keys: &Keypair,
+    silence: Duration,
+    streams: u32,
+) -> Result<Boxed<(PeerId, StreamMuxerBox)>, noise::Error> {
+    // A push is one small write: waiting to fill a segment would cost up to 40 ms.
+    let tcp = tcp::Config::new().nodelay(true);
+    let mut yamux = yamux::Config::default();
+    yamux.set_max_num_streams(streams as usize);
+    let tcp = tcp::tokio::Transport::new(tcp)
+        .upgrade(Version::V1Lazy)
+        .authenticate(noise::Config::new(keys)?)
+        .multiplex(yamux)
+        .timeout(HANDSHAKE)
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(Brief::new(muxer))));
+
+    let mut config = quic::Config::new(keys);
+    config.handshake_timeout = HANDSHAKE;
+    config.max_idle_timeout = u32::try_from(silence.as_millis()).unwrap_or(u32::MAX);
+    // Three chances to be heard before the other side gives up.
+    config.keep_alive_interval = silence / 4;
+    config.max_concurrent_stream_limit = streams;
+    let quic = quic::tokio::Transport::new(config)
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(Brief::new(muxer))));
+
+    Ok(quic.or_transport(tcp).map(|either, _| either.into_inner()).boxed())
+}
+
+/// Whether someone else has this port. libp2p binds with `SO_REUSEPORT`, with which two processes of
+/// one user share a port without an error and each sees half of the connections.
+pub(crate) fn probe(address: &Multiaddr) -> io::Result<()> {
+    let mut parts = address.iter();
+    let ip = match parts.next() {
+        Some(Protocol::Ip4(ip)) => ip.into(),
+        Some(Protocol::Ip6(ip)) => ip.into(),
+        _ => return Ok(()),
+    };
+    match parts.next() {
+        Some(Protocol::Tcp(port)) if port != 0 => {
+            TcpListener::bind(SocketAddr::new(ip, port)).map(drop)
+        }
+        Some(Protocol::Udp(port)) if port != 0 => {
+            UdpSocket::bind(SocketAddr::new(ip, port)).map(drop)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A muxer whose closing takes at most [`GOODBYE`].
+struct Brief<M> {
+    muxer: M,
+    goodbye: Option<BoxFuture<'static, ()>>,
+}
+
+impl<M> Brief<M> {
+    fn new(muxer: M) -> Self {
+        Self { muxer, goodbye: None }
+    }
+}
+
+impl<M> StreamMuxer for Brief<M>
+where
+    M: StreamMuxer + Unpin,
+    M::Error: Send + Sync + 'static,
+{
+    type Substream = M::Substream;
+    type Error = io::Error;
+
+    fn poll_inbound(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<Self::Substream>> {
+        Pin::new(&mut self.muxer).poll_inbound(cx).map_err(io::Error::other)
+    }
+
+    fn poll_outbound(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<Self::Substream>> {
+        Pin::new(&mut self.muxer).poll_outbound(cx).map_err(io::Error::other)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if let Poll::Ready(closed) = Pin::new(&mut this.muxer).poll_close(cx) {
+            return Poll::Ready(closed.map_err(io::Error::other));
+        }
+        let goodbye = this.goodbye.get_or_insert_with(|| tokio::time::sleep(GOODBYE).boxed());
+        goodbye.poll_unpin(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    fn poll(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<StreamMuxerEvent>> {
+        Pin::new(&mut self.muxer).poll(cx).map_err(io::Error::other)
+    }
+}
