@@ -19,11 +19,13 @@ pub struct Config {
     pub mdns: bool,
     /// What a peer can make us hold.
     pub limits: Limits,
-    /// Time between two pings of a connection. Default 3 s: with [`Config::ping_timeout`] a dead
-    /// link is closed after 8 s, within the 10 s that people are promised.
+    /// Time between two pings of a connection, sent by both sides so that a live one is never silent.
+    /// Default 3 s: with [`Config::ping_timeout`] a dead link is closed after 8 s, within the 10 s
+    /// that people are promised.
     pub ping_interval: Duration,
-    /// How long past its interval an answer to a ping may be missing. Default 5 s: longer than a
-    /// stalled disk or a busy machine holds up a healthy node.
+    /// How long past the interval nothing at all may be heard. Default 5 s: longer than a stalled
+    /// disk or a busy machine holds up a healthy node. A ping that is not answered while other bytes
+    /// arrive has four times as long, as it may wait behind a range on a slow line.
     pub ping_timeout: Duration,
     /// Pause before the second attempt to reach a neighbour (the first is made at once). It doubles
     /// with every failure. Default 200 ms: a restarting node is back within about that time.

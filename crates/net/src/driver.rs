@@ -27,13 +27,18 @@ use crate::handler::Shared;
 use crate::identity::{self, BadKey};
 use crate::links::{LinkEvent, Links};
 use crate::redial::Redial;
-use crate::transport;
+use crate::{resolve, transport};
 
 /// How often what only time tells is looked at: small against the 8 s of a dead link.
 const TICK: Duration = Duration::from_millis(250);
 
 /// With this many events waiting for the consumer, nothing new is taken from the swarm.
 const UNSENT_MAX: usize = 1024;
+
+/// A dead connection fails in the transport, where nothing is heard for `silence`. One that says
+/// something but answers no ping for this many times as long is closed too; the factor is for pings
+/// that wait behind megabytes of a range on a slow line.
+const UNANSWERED: u32 = 4;
 
 /// Addresses of one peer that we listen to: a host has a handful of interfaces, a liar has millions.
 const ADDRESSES_MAX: usize = 16;
@@ -45,13 +50,17 @@ pub enum StartError {
     #[error("the office's key is damaged; restore the data folder from a backup")]
     Key(#[from] BadKey),
     /// Another process has the port.
-    #[error("{address} is in use by another process: stop it, or listen on another port (0 picks a free one)")]
+    #[error(
+        "{address} is in use by another process: stop it, or listen on another port (0 picks a free one)"
+    )]
     InUse {
         /// The address.
         address: Multiaddr,
     },
     /// It is not possible to listen there.
-    #[error("can't listen on {address}: expected an address of this machine such as /ip4/0.0.0.0/tcp/7411 or /ip4/0.0.0.0/udp/7411/quic-v1")]
+    #[error(
+        "can't listen on {address}: expected an address of this machine such as /ip4/0.0.0.0/tcp/7411 or /ip4/0.0.0.0/udp/7411/quic-v1"
+    )]
     Listen {
         /// The address.
         address: Multiaddr,
@@ -98,6 +107,7 @@ pub async fn start(config: Config) -> Result<(Handle, mpsc::Receiver<Event>), St
         cells: cells.clone(),
         limits: Arc::new(config.limits.clone()),
     };
+    let (resolved, to_dial) = mpsc::unbounded_channel();
     let driver = Driver {
         local,
         swarm,
@@ -112,8 +122,9 @@ pub async fn start(config: Config) -> Result<(Handle, mpsc::Receiver<Event>), St
         silence,
         told: BTreeMap::new(),
         listening: Vec::new(),
+        resolved,
     };
-    tokio::spawn(driver.run());
+    tokio::spawn(driver.run(to_dial));
     Ok((handle, receiver))
 }
 
@@ -153,8 +164,8 @@ struct Behaviour {
 impl Behaviour {
     fn new(config: &Config, keys: &libp2p::identity::Keypair, links: Links) -> Self {
         let limits = &config.limits;
-        let ping =
-            ping::Config::new().with_interval(config.ping_interval).with_timeout(config.ping_timeout);
+        let ping = (config.ping_interval + config.ping_timeout) * UNANSWERED;
+        let ping = ping::Config::new().with_interval(config.ping_interval).with_timeout(ping);
         let identify = identify::Config::new("/fasti/1".into(), keys.public())
             .with_agent_version(concat!("fasti/", env!("CARGO_PKG_VERSION")).into())
             .with_push_listen_addr_updates(true);
@@ -192,17 +203,19 @@ struct Driver {
     cells: Arc<Cells>,
     admission: Admission,
     redial: Redial,
-    /// When each connection last answered a ping. libp2p forgives the first failure and waits up to
-    /// 10 s for a new stream after it: some 20 s in all. So the answers are watched, not the failures.
+    /// When each connection last answered a ping. libp2p forgives a first failure, so the answers are
+    /// watched and not the failures.
     answered: BTreeMap<ConnectionId, (PeerId, Instant)>,
     silence: Duration,
     /// The addresses that the consumer was last told of each peer.
     told: BTreeMap<PeerId, Vec<Multiaddr>>,
     listening: Vec<Multiaddr>,
+    /// Dials whose names have become addresses.
+    resolved: mpsc::UnboundedSender<(PeerId, Vec<Multiaddr>)>,
 }
 
 impl Driver {
-    async fn run(mut self) {
+    async fn run(mut self, mut to_dial: mpsc::UnboundedReceiver<(PeerId, Vec<Multiaddr>)>) {
         let mut tick = tokio::time::interval(TICK);
         let events = self.events.clone();
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -227,6 +240,7 @@ impl Driver {
                 }
                 () = async { tokio::time::sleep_until(due.unwrap_or_else(tokio::time::Instant::now)).await },
                     if due.is_some() => self.dial_due(),
+                Some((peer, addresses)) = to_dial.recv() => self.dial(peer, addresses),
                 _ = tick.tick() => self.tick(),
                 event = self.swarm.select_next_some(), if room => self.happened(event),
             }
@@ -272,25 +286,38 @@ impl Driver {
                 self.redial.failed(&peer, now, random());
                 continue;
             }
-            // A port of its own for each dial: with the listening port at both ends, two TCP dials
-            // that cross become one connection in which both believe to be the client.
-            let dial = DialOpts::peer_id(peer)
-                .condition(PeerCondition::DisconnectedAndNotDialing)
-                .addresses(addresses)
-                .extend_addresses_through_behaviour()
-                .allocate_new_port()
-                .build();
-            Cells::one(&self.cells.dials);
-            match self.swarm.dial(dial) {
-                Ok(()) => {}
-                // Connected already, or about to be: the end of that brings it back here.
-                Err(swarm::DialError::DialPeerConditionFalse(_))
-                    if self.swarm.behaviour().links.is_connected(&peer) => {}
-                Err(error) => {
-                    tracing::debug!(%peer, %error, "not dialled");
-                    Cells::one(&self.cells.dial_failures);
-                    self.redial.failed(&peer, now, random());
-                }
+            if addresses.iter().any(resolve::has_name) {
+                let resolved = self.resolved.clone();
+                tokio::spawn(async move {
+                    let addresses = resolve::resolve_all(&addresses).await;
+                    // Bounded by the number of neighbours: each has one dial under way.
+                    let _ = resolved.send((peer, addresses));
+                });
+            } else {
+                self.dial(peer, addresses);
+            }
+        }
+    }
+
+    fn dial(&mut self, peer: PeerId, addresses: Vec<Multiaddr>) {
+        // A port of its own for each dial: with the listening port at both ends, two TCP dials
+        // that cross become one connection in which both believe to be the client.
+        let dial = DialOpts::peer_id(peer)
+            .condition(PeerCondition::DisconnectedAndNotDialing)
+            .addresses(addresses)
+            .extend_addresses_through_behaviour()
+            .allocate_new_port()
+            .build();
+        Cells::one(&self.cells.dials);
+        match self.swarm.dial(dial) {
+            Ok(()) => {}
+            // Connected already, or about to be: the end of that brings it back here.
+            Err(swarm::DialError::DialPeerConditionFalse(_))
+                if self.swarm.behaviour().links.is_connected(&peer) => {}
+            Err(error) => {
+                tracing::debug!(%peer, %error, "not dialled");
+                Cells::one(&self.cells.dial_failures);
+                self.redial.failed(&peer, Instant::now(), random());
             }
         }
     }
@@ -300,7 +327,7 @@ impl Driver {
         let silent: Vec<_> = self
             .answered
             .iter()
-            .filter(|(_, (_, at))| now.saturating_duration_since(*at) >= self.silence)
+            .filter(|(_, (_, at))| now.saturating_duration_since(*at) >= self.silence * UNANSWERED)
             .map(|(connection, (peer, _))| (*peer, *connection))
             .collect();
         for (peer, connection) in silent {
@@ -342,7 +369,9 @@ impl Driver {
             }
             SwarmEvent::ListenerError { error, .. } => tracing::warn!(%error, "a listener"),
             SwarmEvent::ListenerClosed { addresses, reason, .. } => {
-                tracing::error!(?addresses, ?reason, "a listener closed");
+                if let Err(error) = reason {
+                    tracing::error!(?addresses, %error, "a listener closed");
+                }
                 self.tell_listening();
             }
             _ => {}
@@ -404,7 +433,9 @@ impl Driver {
     }
 
     fn discovered(&mut self, peer: PeerId, mut addresses: Vec<Multiaddr>) {
-        let Some(&office) = self.admission.members.get(&peer) else { return };
+        let Some(&office) = self.admission.members.get(&peer) else {
+            return;
+        };
         addresses.truncate(ADDRESSES_MAX);
         addresses.sort_unstable_by(|a, b| a.as_ref().cmp(b.as_ref()));
         if self.told.get(&peer) != Some(&addresses) {

@@ -117,7 +117,9 @@ impl Handle {
     /// [`SendError::Gone`] without a link, or when it goes down while waiting;
     /// [`SendError::TooLong`] if the peer would refuse the frame.
     pub async fn sync(&self, peer: OfficeId, frame: Bytes) -> Result<(), SendError> {
-        let too_long = |len, max| if len > max { Err(SendError::TooLong { len, max }) } else { Ok(()) };
+        let too_long = |len, max| {
+            if len > max { Err(SendError::TooLong { len, max }) } else { Ok(()) }
+        };
         too_long(frame.len(), self.limits.inflated_bytes_max)?;
         let outbox = self.outboxes.find(&peer).ok_or(Gone(peer))?;
         // Here, on the caller's task, so that a connection's task never stalls on it.

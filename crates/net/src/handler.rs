@@ -13,6 +13,7 @@ use std::time::Duration;
 use fasti_core::{OfficeId, TicketId};
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use libp2p::Stream;
 use libp2p::core::upgrade::{InboundUpgrade, OutboundUpgrade, UpgradeInfo};
 use libp2p::swarm::handler::{
     ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound,
@@ -20,7 +21,6 @@ use libp2p::swarm::handler::{
 use libp2p::swarm::{
     ConnectionHandler, ConnectionHandlerEvent, StreamUpgradeError, SubstreamProtocol,
 };
-use libp2p::Stream;
 use tokio::sync::mpsc;
 
 use crate::config::Limits;
@@ -132,7 +132,9 @@ impl Handler {
     fn wanted(&mut self) -> Option<Lane> {
         Lane::ALL.into_iter().find(|lane| {
             let out = &mut self.out[lane.index()];
-            let Out::Wanted { attempt } = *out else { return false };
+            let Out::Wanted { attempt } = *out else {
+                return false;
+            };
             *out = Out::Opening { attempt };
             true
         })
@@ -146,7 +148,9 @@ impl Handler {
                 match wait.poll_unpin(cx) {
                     Poll::Pending => {}
                     Poll::Ready(Ok(stream)) => *out = Out::Open(Writer::new(stream, lane)),
-                    Poll::Ready(Err(error)) => self.failed_to_open(lane, attempt, &error.to_string()),
+                    Poll::Ready(Err(error)) => {
+                        self.failed_to_open(lane, attempt, &error.to_string())
+                    }
                 }
             }
         }
@@ -160,7 +164,9 @@ impl Handler {
     }
 
     fn poll_writers(&mut self, cx: &mut Context<'_>) {
-        let (true, Some(outbox)) = (self.up, &self.outbox) else { return };
+        let (true, Some(outbox)) = (self.up, &self.outbox) else {
+            return;
+        };
         let mut broken = None;
         for out in &mut self.out {
             if let Out::Open(writer) = out
@@ -178,7 +184,9 @@ impl Handler {
     }
 
     fn poll_readers(&mut self, cx: &mut Context<'_>) {
-        let Role::Member(peer) = self.role else { return };
+        let Role::Member(peer) = self.role else {
+            return;
+        };
         let mut ended = None;
         for reader in self.inn.iter_mut().flatten() {
             match reader.poll_acknowledge(cx) {
@@ -187,7 +195,9 @@ impl Handler {
                 Poll::Ready(Ok(())) if self.reading => {
                     let event = |lane, bytes| Event::Frame { peer, lane, bytes };
                     let shared = &self.shared;
-                    if let Poll::Ready(error) = reader.poll(&shared.events, &shared.cells, event, cx) {
+                    if let Poll::Ready(error) =
+                        reader.poll(&shared.events, &shared.cells, event, cx)
+                    {
                         ended = Some(error);
                     }
                 }
@@ -371,4 +381,3 @@ impl OutboundUpgrade<Stream> for Upgrade {
         ready(Ok((stream, protocol)))
     }
 }
-

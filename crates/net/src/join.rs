@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 use crate::event::Event;
 use crate::handler::Shared;
 use crate::identity::{self, BadKey};
-use crate::transport;
+use crate::{resolve, transport};
 
 pub(crate) const PROTOCOL: &str = "/fasti/join/1";
 
@@ -88,7 +88,13 @@ pub async fn join(
         failed: Vec::new(),
     };
     for address in addresses {
-        attempt.dial(address);
+        let resolved = resolve::resolve(address).await;
+        if resolved.is_empty() {
+            attempt.failed.push((address.clone(), "the host's name is not known".to_owned()));
+        }
+        for address in resolved {
+            attempt.dial(&address);
+        }
     }
     if attempt.dialling.is_empty() && attempt.failed.is_empty() {
         return Err(JoinError::NoAddress);
@@ -139,7 +145,8 @@ impl Attempt {
             if asking.is_none() {
                 match self.reached.front() {
                     Some((peer, _)) => {
-                        asking = Some(ask(self.control.clone(), *peer, self.request.clone()).boxed());
+                        asking =
+                            Some(ask(self.control.clone(), *peer, self.request.clone()).boxed());
                     }
                     None if self.dialling.is_empty() => return None,
                     None => {}
@@ -195,7 +202,9 @@ async fn ask(
 ) -> Result<Vec<u8>, String> {
     let refused = |error: io::Error| match error.kind() {
         io::ErrorKind::InvalidData => error.to_string(),
-        _ => format!("refused: the office doesn't know the ticket, or it is used or expired ({error})"),
+        _ => format!(
+            "refused: the office doesn't know the ticket, or it is used or expired ({error})"
+        ),
     };
     let opened = control.open_stream(peer, StreamProtocol::new(PROTOCOL)).await;
     let mut stream = opened.map_err(|error| refused(io::Error::other(error)))?;
@@ -205,7 +214,9 @@ async fn ask(
 
 /// The deepest cause for each address: that is where "connection refused" stands.
 fn why(error: &DialError) -> String {
-    let DialError::Transport(errors) = error else { return error.to_string() };
+    let DialError::Transport(errors) = error else {
+        return error.to_string();
+    };
     let deepest = |error: &(dyn std::error::Error + 'static)| {
         let mut error = error;
         while let Some(source) = error.source() {

@@ -181,7 +181,11 @@ impl Reader {
         Poll::Pending
     }
 
-    fn poll_frame(&mut self, cells: &Cells, cx: &mut Context<'_>) -> Poll<Result<Vec<u8>, ReadError>> {
+    fn poll_frame(
+        &mut self,
+        cells: &Cells,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Vec<u8>, ReadError>> {
         loop {
             let mut input = &self.chunk[self.start..self.end];
             let taken = self.decoder.take(&mut input);

@@ -28,6 +28,7 @@
 //! | `links` | one peer: which of its connections is the link |
 //! | `admission` | who may connect, as what |
 //! | `redial` | when to dial whom |
+//! | `resolve` | host names in addresses |
 //! | `driver` | the swarm task |
 //! | `transport` | TCP and QUIC |
 //! | `join` | both ends of `/fasti/join/1` |
@@ -48,6 +49,7 @@ mod lane;
 mod links;
 mod outbox;
 mod redial;
+mod resolve;
 mod transport;
 mod wire;
 

@@ -39,11 +39,26 @@ const BAN: Duration = Duration::from_secs(5);
 /// To the driver.
 #[derive(Debug)]
 pub(crate) enum LinkEvent {
-    Up { peer: PeerId, office: OfficeId, connection: ConnectionId, address: Multiaddr, outbox: Arc<Outbox> },
-    Down { office: OfficeId, reason: DownReason },
+    Up {
+        peer: PeerId,
+        office: OfficeId,
+        connection: ConnectionId,
+        address: Multiaddr,
+        outbox: Arc<Outbox>,
+    },
+    Down {
+        office: OfficeId,
+        reason: DownReason,
+    },
     /// The last connection to this peer is closed.
-    Alone { peer: PeerId, was_up: bool, misbehaved: bool },
-    Drained { office: OfficeId },
+    Alone {
+        peer: PeerId,
+        was_up: bool,
+        misbehaved: bool,
+    },
+    Drained {
+        office: OfficeId,
+    },
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -137,7 +152,11 @@ impl Links {
                     continue;
                 }
                 let age = now.saturating_duration_since(connection.since);
-                if self.local < it.office && it.chosen.is_some() && it.next.is_none() && age >= self.grace {
+                if self.local < it.office
+                    && it.chosen.is_some()
+                    && it.next.is_none()
+                    && age >= self.grace
+                {
                     switch.push((*peer, *id));
                 } else if age >= patience {
                     useless.push((*peer, *id));
@@ -164,7 +183,9 @@ impl Links {
     }
 
     fn established(&mut self, peer: PeerId, id: ConnectionId, endpoint: &ConnectedPoint) {
-        let Some(&office) = self.members.get(&peer) else { return };
+        let Some(&office) = self.members.get(&peer) else {
+            return;
+        };
         let it = self.peers.entry(peer).or_insert_with(|| Peer {
             office,
             connections: BTreeMap::new(),
@@ -188,7 +209,9 @@ impl Links {
 
     /// Makes this connection the link, now or when the one before it is closed.
     fn take(&mut self, peer: PeerId, id: ConnectionId) {
-        let Some(it) = self.peers.get_mut(&peer) else { return };
+        let Some(it) = self.peers.get_mut(&peer) else {
+            return;
+        };
         if it.chosen == Some(id) || it.next == Some(id) {
             return;
         }
@@ -204,7 +227,9 @@ impl Links {
     }
 
     fn choose(&mut self, peer: PeerId, id: ConnectionId) {
-        let Some(it) = self.peers.get_mut(&peer) else { return };
+        let Some(it) = self.peers.get_mut(&peer) else {
+            return;
+        };
         it.chosen = Some(id);
         it.reason = None;
         let outbox = Arc::new(Outbox::new(&self.shared.limits));
@@ -212,7 +237,9 @@ impl Links {
     }
 
     fn closed(&mut self, peer: PeerId, id: ConnectionId, cause: Option<String>) {
-        let Some(it) = self.peers.get_mut(&peer) else { return };
+        let Some(it) = self.peers.get_mut(&peer) else {
+            return;
+        };
         it.connections.remove(&id);
         if it.next == Some(id) {
             it.next = None;
@@ -245,7 +272,9 @@ impl Links {
     }
 
     fn reported(&mut self, peer: PeerId, id: ConnectionId, report: Report) {
-        let Some(it) = self.peers.get_mut(&peer) else { return };
+        let Some(it) = self.peers.get_mut(&peer) else {
+            return;
+        };
         let office = it.office;
         match report {
             Report::PeerOpened => {

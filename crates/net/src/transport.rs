@@ -6,14 +6,15 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures::FutureExt;
 use futures::future::BoxFuture;
+use futures::{AsyncRead, AsyncWrite, FutureExt};
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerBox, StreamMuxerEvent};
 use libp2p::core::transport::Boxed;
 use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId, Transport, noise, quic, tcp, yamux};
+use tokio::time::{Instant, Sleep};
 
 /// A dial and its handshakes may take this long: several round trips of a satellite link.
 const HANDSHAKE: Duration = Duration::from_secs(8);
@@ -23,8 +24,8 @@ const HANDSHAKE: Duration = Duration::from_secs(8);
 /// with libp2p counting the peer as connected all the while.
 const GOODBYE: Duration = Duration::from_millis(500);
 
-/// `silence`: after how long without any packet a QUIC connection is dead; the same that the ping
-/// watchdog allows, so that both transports notice alike.
+/// `silence`: a connection on which nothing at all was heard for this long is dead. QUIC has that
+/// built in; for TCP see [`Heard`]. Both sides ping, so that a live one is never silent.
 pub(crate) fn build(
     keys: &Keypair,
     silence: Duration,
@@ -35,6 +36,7 @@ pub(crate) fn build(
     let mut yamux = yamux::Config::default();
     yamux.set_max_num_streams(streams as usize);
     let tcp = tcp::tokio::Transport::new(tcp)
+        .map(move |stream, _| Heard::new(stream, silence))
         .upgrade(Version::V1Lazy)
         .authenticate(noise::Config::new(keys)?)
         .multiplex(yamux)
@@ -116,10 +118,73 @@ where
         goodbye.poll_unpin(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 
-    fn poll(
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<StreamMuxerEvent>> {
+        Pin::new(&mut self.muxer).poll(cx).map_err(io::Error::other)
+    }
+}
+
+/// A TCP stream that fails when nothing was heard on it for a while. What counts is what arrives and not
+/// whether a ping was answered: on a slow line a ping waits behind megabytes of a range in the socket's
+/// buffer, and a link that is busy must not pass for dead.
+struct Heard<S> {
+    stream: S,
+    silence: Duration,
+    last: Instant,
+    check: Pin<Box<Sleep>>,
+}
+
+impl<S> Heard<S> {
+    fn new(stream: S, silence: Duration) -> Self {
+        let last = Instant::now();
+        Self { stream, silence, last, check: Box::pin(tokio::time::sleep_until(last + silence)) }
+    }
+
+    /// Called with whatever waits, as a connection with full buffers may wait for writing only. The
+    /// timer is moved when it fires and not with every read: that keeps reads cheap.
+    fn waiting<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        while self.check.poll_unpin(cx).is_ready() {
+            let due = self.last + self.silence;
+            if due <= Instant::now() {
+                let what = format!("nothing heard for {:?}", self.silence);
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, what)));
+            }
+            self.check.as_mut().reset(due);
+        }
+        Poll::Pending
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
+    fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<io::Result<StreamMuxerEvent>> {
-        Pin::new(&mut self.muxer).poll(cx).map_err(io::Error::other)
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if read.is_pending() {
+            return self.waiting(cx);
+        }
+        self.last = Instant::now();
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        if written.is_pending() { self.waiting(cx) } else { written }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        if flushed.is_pending() { self.waiting(cx) } else { flushed }
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_close(cx)
     }
 }

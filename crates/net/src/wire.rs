@@ -172,7 +172,9 @@ mod tests {
     fn frames_survive_being_cut_anywhere() {
         let mut wire = Vec::new();
         let big = Bytes::from(vec![9; 100_000]);
-        for coded in [Coded::raw("a".into()), Coded::raw(Bytes::new()), Coded::squeezed(big.clone())] {
+        for coded in
+            [Coded::raw("a".into()), Coded::raw(Bytes::new()), Coded::squeezed(big.clone())]
+        {
             coded.write_to(&mut wire);
         }
         for step in [1, 2, 3, 7, 4096] {

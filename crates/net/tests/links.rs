@@ -154,11 +154,15 @@ async fn killed_and_restarted(listen: &str, survivor: u8, victim: u8) {
     b.know(&[(a.id, &a.addresses)]);
     linked(&mut a, &mut b).await;
     let mut again = config(victim, &[]);
-    again.listen = b.addresses.iter().map(|it| {
-        let mut it = it.clone();
-        it.pop();
-        it
-    }).collect();
+    again.listen = b
+        .addresses
+        .iter()
+        .map(|it| {
+            let mut it = it.clone();
+            it.pop();
+            it
+        })
+        .collect();
     runtime.shutdown_background();
     drop(b);
     let (runtime, node) = loop {
@@ -248,7 +252,8 @@ async fn a_port_in_use_is_named() {
         let a = Node::start(1, &[listen]).await;
         let mut taken = a.addresses[0].clone();
         taken.pop();
-        let error = start(Config { listen: vec![taken.clone()], ..config(2, &[]) }).await.unwrap_err();
+        let error =
+            start(Config { listen: vec![taken.clone()], ..config(2, &[]) }).await.unwrap_err();
         assert!(matches!(&error, StartError::InUse { address } if *address == taken), "{error}");
         println!("{error}");
     }

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub)]
 
+pub mod raw;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -82,7 +84,8 @@ impl Node {
 
     pub fn want(&self, others: &[(OfficeId, &[Multiaddr])]) {
         let wanted = others.iter().filter(|(_, at)| !at.is_empty());
-        self.handle.neighbours(wanted.map(|(id, at)| (*id, at.to_vec())).collect::<BTreeMap<_, _>>());
+        self.handle
+            .neighbours(wanted.map(|(id, at)| (*id, at.to_vec())).collect::<BTreeMap<_, _>>());
     }
 
     /// The next event that fits; those before it are dropped.
