@@ -17,7 +17,7 @@ use serde_json::json;
 
 /// All figures of this part.
 #[derive(Debug, Serialize)]
-pub struct Figures {
+pub(crate) struct Figures {
     /// One remote change, by itself, with so many events in the calendar.
     apply_one: Vec<AtSize>,
     /// Remote changes in chunks as a newcomer gets them, per second, from 0 events to so many.
@@ -75,7 +75,7 @@ impl Office {
 }
 
 /// Runs it for these sizes, ascending.
-pub fn run(sizes: &[u64]) -> anyhow::Result<Figures> {
+pub(crate) fn run(sizes: &[u64]) -> anyhow::Result<Figures> {
     let signer = Signer::from_seed(&[1; 32]);
     let reader = Signer::from_seed(&[2; 32]);
     let now = Now { wall: 1_700_000_000_000, ..Now::default() };
@@ -159,7 +159,7 @@ fn publish(author: &mut Office, number: u64) {
 }
 
 /// A publication as programs make them: it becomes an event of 12 fields.
-pub fn policy(number: u64) -> PolicyEvent {
+fn policy(number: u64) -> PolicyEvent {
     let payload = json!({
         "policy_id": format!("YSP-{number}"), "start_date": "2024-04-01", "end_date": "2024-12-31",
         "title": format!("Youth Sports Funding {number}"), "region": "west", "budget_eur": 250_000 + number

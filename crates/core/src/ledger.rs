@@ -344,13 +344,7 @@ impl Ledger {
         let row = Row { hash, signature, standing, applied, entry };
         let index = self.graph.append(&row, parents.clone());
         self.fold(statement.as_ref(), standing, &row.entry, hash, index, &parents);
-        self.appended.push(Appended {
-            index: u64::from(index),
-            hash,
-            author: row.entry.log.author,
-            time: row.entry.link.time,
-            uids: row.applied.as_ref().map(|applied| applied.uids.clone()).unwrap_or_default(),
-        });
+        self.appended.push(Appended::of(u64::from(index), &row));
         self.writes.push(Write::Entry { index: u64::from(index), row });
     }
 

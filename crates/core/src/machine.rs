@@ -54,7 +54,7 @@ impl Config {
 }
 
 /// What a node finds on its disk.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Stored {
     /// The document and how many entries it covers.
     pub snapshot: Option<(u64, Vec<u8>)>,

@@ -80,6 +80,19 @@ impl SignedNotice {
             && verifier.verify(&self.office, &digest, &self.signature)
     }
 
+    /// As the store keeps it.
+    pub fn encode(&self) -> Vec<u8> {
+        postcard::to_stdvec(self).unwrap_or_default()
+    }
+
+    /// From the store.
+    ///
+    /// # Errors
+    /// Bytes that [`SignedNotice::encode`] didn't make.
+    pub fn decode(bytes: &[u8]) -> Result<Self, postcard::Error> {
+        postcard::from_bytes(bytes)
+    }
+
     /// The body as an acknowledgement, if it is one.
     pub fn acknowledgement(&self) -> Option<Acknowledgement> {
         (self.topic == Topic::Acknowledgement)

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::command::Reply;
-use crate::ids::{Incarnation, LogId, OfficeId, TicketId};
+use crate::ids::{EntryHash, Incarnation, LogId, OfficeId, TicketId};
 use crate::notice::SignedNotice;
 use crate::row::Row;
 
@@ -91,14 +91,27 @@ pub enum Effect {
 pub struct Appended {
     /// Its local index.
     pub index: u64,
-    /// The row, without the change's bytes.
-    pub hash: crate::ids::EntryHash,
+    /// Its hash.
+    pub hash: EntryHash,
     /// Its author.
     pub author: OfficeId,
     /// When, by the author's clock (milliseconds since 1970).
     pub time: i64,
     /// The uids of the events that it touched.
     pub uids: Vec<String>,
+}
+
+impl Appended {
+    /// The entry of a stored row.
+    pub fn of(index: u64, row: &Row) -> Self {
+        Self {
+            index,
+            hash: row.hash,
+            author: row.entry.log.author,
+            time: row.entry.link.time,
+            uids: row.applied.as_ref().map(|applied| applied.uids.clone()).unwrap_or_default(),
+        }
+    }
 }
 
 /// What one or more inputs led to. Its effects are inside until [`Step::persist`] has made its

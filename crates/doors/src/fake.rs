@@ -153,6 +153,10 @@ impl Node for State {
         }]
     }
 
+    fn cut(&self, _offices: std::collections::BTreeSet<OfficeId>) -> bool {
+        false
+    }
+
     fn log_end(&self) -> u64 {
         self.calendar().log.len() as u64
     }

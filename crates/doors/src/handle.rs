@@ -1,6 +1,7 @@
 //! The handle through which doors reach the node: commands go to the thread that runs the core,
 //! entries come back as they are appended, and [`Node`] answers what needs neither.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
@@ -32,6 +33,10 @@ pub trait Node: Send + Sync + 'static {
     /// The index that the next entry of the local log will have. Entries count here before they are
     /// sent to [`CoreEnd::appended`].
     fn log_end(&self) -> u64;
+
+    /// Cuts the links with these offices until told otherwise, in place of those before; false if
+    /// this node was not started for such faults.
+    fn cut(&self, offices: BTreeSet<OfficeId>) -> bool;
 
     /// Entries of the local log from this index on, at most `limit`, without gaps; empty only if there
     /// are none. May read the disk: it is called where blocking is allowed.
@@ -165,6 +170,10 @@ mod tests {
 
         fn metrics(&self) -> Vec<Metric> {
             Vec::new()
+        }
+
+        fn cut(&self, _: BTreeSet<OfficeId>) -> bool {
+            false
         }
 
         fn log_end(&self) -> u64 {

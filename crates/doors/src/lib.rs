@@ -14,6 +14,7 @@ mod conflicts;
 mod events;
 #[cfg(feature = "fake")]
 pub mod fake;
+mod faults;
 mod handle;
 mod members;
 mod openapi;

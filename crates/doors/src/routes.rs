@@ -7,12 +7,12 @@ use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, Uri};
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, get, post, put};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use crate::problem::Problem;
-use crate::{Handle, auth, conflicts, events, members, openapi, probes, publish, stream};
+use crate::{Handle, auth, conflicts, events, faults, members, openapi, probes, publish, stream};
 
 /// What every route may use.
 #[derive(Clone)]
@@ -45,7 +45,7 @@ pub(crate) fn router(door: Door) -> Router {
 }
 
 /// Routes that need the token.
-pub(crate) fn guarded_routes() -> [(&'static str, MethodRouter<Door>); 11] {
+pub(crate) fn guarded_routes() -> [(&'static str, MethodRouter<Door>); 12] {
     [
         ("/v1/publish", post(publish::publish)),
         ("/v1/events", get(events::list).post(events::create)),
@@ -60,6 +60,7 @@ pub(crate) fn guarded_routes() -> [(&'static str, MethodRouter<Door>); 11] {
         ("/v1/conflicts", get(conflicts::list)),
         ("/v1/conflicts/{id}/resolve", post(conflicts::resolve)),
         ("/v1/openapi.json", get(openapi::document)),
+        ("/v1/faults", put(faults::set)),
         ("/metrics", get(probes::metrics)),
     ]
 }

@@ -37,6 +37,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 #[serde(deny_unknown_fields)]
 struct StreamQuery {
     from: Option<u64>,
+    /// Leave out the events themselves, for followers that only want to know that something happened.
+    #[serde(default)]
+    entries_only: bool,
 }
 
 pub(crate) async fn stream(
@@ -54,8 +57,14 @@ pub(crate) async fn stream(
         Some(_) => 0,
         None => asked.from.unwrap_or(end).min(end),
     };
-    let follower =
-        Follower { handle: door.handle, live, next, is_behind: next < end, page: VecDeque::new() };
+    let follower = Follower {
+        handle: door.handle,
+        live,
+        next,
+        is_behind: next < end,
+        entries_only: asked.entries_only,
+        page: VecDeque::new(),
+    };
     // The first message only carries where the stream begins, so that a client that is cut off before
     // the first entry can resume as well.
     let first = next.checked_sub(1).map(|index| Event::default().id(index.to_string()));
@@ -92,6 +101,7 @@ struct Follower {
     next: u64,
     /// Whether entries from `next` on may have to come from the history.
     is_behind: bool,
+    entries_only: bool,
     /// Entries to be told.
     page: VecDeque<Telling>,
 }
@@ -159,7 +169,7 @@ impl Follower {
         for entry in entries.into_iter().rev() {
             self.next = self.next.max(entry.index + 1);
             let mut uids = entry.uids.clone();
-            uids.retain(|uid| seen.insert(uid.clone()));
+            uids.retain(|uid| !self.entries_only && seen.insert(uid.clone()));
             uids.reverse();
             self.page.push_front(Telling { entry, uids });
         }

@@ -149,7 +149,7 @@ impl Handler {
                     Poll::Pending => {}
                     Poll::Ready(Ok(stream)) => *out = Out::Open(Writer::new(stream, lane)),
                     Poll::Ready(Err(error)) => {
-                        self.failed_to_open(lane, attempt, &error.to_string())
+                        self.failed_to_open(lane, attempt, &error.to_string());
                     }
                 }
             }

@@ -204,14 +204,12 @@ impl Reader {
 }
 
 /// Waits for the acceptor's byte.
-pub(crate) fn acknowledged(
+pub(crate) async fn acknowledged(
     mut stream: Stream,
     within: std::time::Duration,
-) -> impl Future<Output = io::Result<Stream>> + Send + 'static {
-    async move {
-        let mut byte = [0];
-        let read = futures::AsyncReadExt::read_exact(&mut stream, &mut byte);
-        tokio::time::timeout(within, read).await??;
-        if byte[0] == ACK { Ok(stream) } else { Err(io::ErrorKind::InvalidData.into()) }
-    }
+) -> io::Result<Stream> {
+    let mut byte = [0];
+    let read = futures::AsyncReadExt::read_exact(&mut stream, &mut byte);
+    tokio::time::timeout(within, read).await??;
+    if byte[0] == ACK { Ok(stream) } else { Err(io::ErrorKind::InvalidData.into()) }
 }

@@ -114,7 +114,7 @@ pub struct RunArgs {
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub log_format: LogFormat,
     /// What to log, such as info or fasti_net=debug,info
-    #[arg(long, default_value = "info", value_name = "FILTER")]
+    #[arg(long, default_value = "warn,fasti=info", value_name = "FILTER")]
     pub log: String,
 }
 

@@ -8,6 +8,8 @@ pub mod cli;
 mod client;
 mod init;
 mod join;
+mod keys;
+mod node;
 mod node_file;
 mod print;
 mod run;
@@ -59,7 +61,7 @@ fn call(cli: Cli) -> anyhow::Result<String> {
             Ok(print::fact("network", &network, json))
         }
         Call::Join { ticket } => {
-            join::join(&dir, Ticket::from_text(&ticket)?).map(|()| String::new())
+            join::join(&dir, &Ticket::from_text(&ticket)?).map(|()| String::new())
         }
         Call::Run(args) => run::run(&dir, &args).map(|()| String::new()),
         Call::Invite(args) => calls::members::invite(&client()?, &args, json),

@@ -69,7 +69,7 @@ fn path(dir: &Path) -> PathBuf {
     dir.join("node.json")
 }
 
-fn create_private(path: &Path) -> io::Result<File> {
+pub(crate) fn create_private(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]

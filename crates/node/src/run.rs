@@ -2,9 +2,59 @@
 
 use std::path::Path;
 
-use crate::cli::RunArgs;
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::{LogFormat, RunArgs};
+use crate::node::{self, Settings};
+
+/// Where a node listens unless told otherwise: a fixed port, so that others find it again after both
+/// sides restarted, and that a firewall can be told of.
+const LISTEN: [&str; 2] = ["/ip4/0.0.0.0/udp/8378/quic-v1", "/ip4/0.0.0.0/tcp/8378"];
 
 /// Runs the node until it is told to stop.
-pub(crate) fn run(_dir: &Path, _args: &RunArgs) -> anyhow::Result<()> {
-    anyhow::bail!("run is not built yet")
+pub(crate) fn run(dir: &Path, args: &RunArgs) -> anyhow::Result<()> {
+    node::check_folder(dir)?;
+    start_logging(args)?;
+    let given = args.listen.iter().map(String::as_str);
+    let texts: Vec<&str> = if args.listen.is_empty() { LISTEN.to_vec() } else { given.collect() };
+    let listen = texts
+        .into_iter()
+        .map(|text| {
+            text.parse().with_context(|| {
+                format!("{text:?} is no multiaddress; --listen takes such as {}", LISTEN[0])
+            })
+        })
+        .collect::<anyhow::Result<_>>()?;
+    let settings = Settings { dir: dir.to_owned(), listen, http: args.http };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let done = runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let stop = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+        };
+        node::run(settings, stop).await
+    });
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    done
+}
+
+fn start_logging(args: &RunArgs) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&args.log).with_context(|| {
+        format!("{:?} is no log filter; --log takes such as info or fasti_net=debug,info", args.log)
+    })?;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match args.log_format {
+        LogFormat::Human => {
+            let colour = std::io::IsTerminal::is_terminal(&std::io::stderr())
+                && std::env::var_os("NO_COLOR").is_none();
+            lines.with_ansi(colour).init();
+        }
+        LogFormat::Json => lines.json().init(),
+    }
+    Ok(())
 }

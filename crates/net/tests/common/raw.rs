@@ -1,4 +1,5 @@
 //! A peer that speaks libp2p but not our manners.
+#![allow(clippy::unwrap_used)]
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

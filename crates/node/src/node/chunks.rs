@@ -60,8 +60,8 @@ impl Fetch {
     fn run(&self, reader: &Reader) -> anyhow::Result<()> {
         let mut chunks = Chunks::new();
         let mut sent = 0;
-        for row in reader.rows(&self.from, self.end)? {
-            if let Some(bundle) = chunks.add(row?) {
+        for row in reader.rows_of(&self.from, self.end)? {
+            if let Some(bundle) = chunks.add(row?.1) {
                 sent += 1;
                 if !self.send(bundle, false) {
                     return Ok(());

@@ -44,12 +44,15 @@ impl Committer {
     /// Runs until the engine is gone.
     pub(crate) fn run(mut self, jobs: &std::sync::mpsc::Receiver<Job>) {
         while let Ok(Job { step, callers, snapshot }) = jobs.recv() {
-            let store = &self.store;
-            let writes = step.writes();
-            let started = std::time::Instant::now();
-            let outcome = match step.persist(|writes| store.commit(writes)) {
+            let (store, shared) = (&self.store, &self.shared);
+            let commit = |writes: &[fasti_core::Write]| {
+                let started = std::time::Instant::now();
+                store.commit(writes)?;
+                shared.committed(started.elapsed());
+                Ok(())
+            };
+            let outcome = match step.persist(commit) {
                 Ok(effects) => {
-                    self.shared.committed(writes, started.elapsed());
                     self.carry_out(effects, callers);
                     if let Some((entries, document)) = snapshot {
                         snapshots::save(&self.store, entries, &document);
@@ -57,6 +60,8 @@ impl Committer {
                     Committed::Stored
                 }
                 Err(error) => {
+                    let error: fasti_store::CommitError = error;
+                    self.shared.failed();
                     let text = format!("{:#}", anyhow::Error::from(error));
                     for caller in callers.into_values() {
                         let _ = caller.send(Err(CommandError::Storage(text.clone())));

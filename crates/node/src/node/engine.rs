@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fasti_core::{CommandError, Core, Input, Instant, Now, OfficeId, Reply, RequestId};
-use fasti_doors::{CoreEnd, Request};
+use fasti_doors::Request;
 use fasti_net as net;
 use tokio::sync::{mpsc, oneshot};
 
@@ -51,7 +51,7 @@ pub(crate) type Callers = BTreeMap<RequestId, oneshot::Sender<Reply>>;
 pub(crate) struct Engine {
     core: Core,
     clock: Clock,
-    doors: CoreEnd,
+    requests: mpsc::Receiver<Request>,
     handle: fasti_doors::Handle,
     events: mpsc::Receiver<net::Event>,
     shared: Arc<super::Shared>,
@@ -60,7 +60,7 @@ pub(crate) struct Engine {
     /// A step is being committed.
     busy: bool,
     callers: Callers,
-    requests: RequestId,
+    asked: RequestId,
     /// What the core is told again after it was opened anew.
     linked: BTreeSet<OfficeId>,
     addresses: Vec<String>,
@@ -73,7 +73,7 @@ pub(crate) struct Engine {
 pub(crate) struct Parts {
     pub(crate) core: Core,
     pub(crate) clock: Clock,
-    pub(crate) doors: CoreEnd,
+    pub(crate) requests: mpsc::Receiver<Request>,
     pub(crate) handle: fasti_doors::Handle,
     pub(crate) events: mpsc::Receiver<net::Event>,
     pub(crate) shared: Arc<super::Shared>,
@@ -93,11 +93,22 @@ enum Happened {
 
 impl Engine {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { core, clock, doors, handle, events, shared, jobs, committed, snapshot, reopen } = parts;
+        let Parts {
+            core,
+            clock,
+            requests,
+            handle,
+            events,
+            shared,
+            jobs,
+            committed,
+            snapshot,
+            reopen,
+        } = parts;
         Self {
             core,
             clock,
-            doors,
+            requests,
             handle,
             events,
             shared,
@@ -105,7 +116,7 @@ impl Engine {
             committed,
             busy: false,
             callers: Callers::new(),
-            requests: 0,
+            asked: 0,
             linked: BTreeSet::new(),
             addresses: Vec::new(),
             snapshot,
@@ -143,7 +154,7 @@ impl Engine {
             biased;
             Some(committed) = self.committed.recv() => Happened::Committed(committed),
             event = self.events.recv() => event.map_or(Happened::Stop, Happened::Event),
-            Some(request) = self.doors.requests.recv() => Happened::Request(request),
+            Some(request) = self.requests.recv() => Happened::Request(request),
             () = tokio::time::sleep_until(due) => Happened::Due,
         }
     }
@@ -155,16 +166,16 @@ impl Engine {
         if let Ok(event) = self.events.try_recv() {
             return Some(Happened::Event(event));
         }
-        self.doors.requests.try_recv().ok().map(Happened::Request)
+        self.requests.try_recv().ok().map(Happened::Request)
     }
 
     /// Lets the core have it; false if it is time to stop.
     fn take(&mut self, happened: Happened) -> bool {
         match happened {
             Happened::Request(Request { command, reply }) => {
-                self.requests += 1;
-                self.callers.insert(self.requests, reply);
-                self.input(Input::Command(self.requests, command));
+                self.asked += 1;
+                self.callers.insert(self.asked, reply);
+                self.input(Input::Command(self.asked, command));
             }
             Happened::Event(event) => self.event(event),
             Happened::Committed(committed) => return self.done(committed),
@@ -220,7 +231,8 @@ impl Engine {
         let step = self.core.step(self.clock.now());
         let entries = self.core.entries();
         let tail = entries - self.snapshot.min(entries);
-        let snapshot_due = tail >= SNAPSHOT_ENTRIES_MIN.max(self.snapshot / 16) || (stopping && tail > 0);
+        let snapshot_due =
+            tail >= SNAPSHOT_ENTRIES_MIN.max(self.snapshot / 16) || (stopping && tail > 0);
         if step.is_empty() && !snapshot_due {
             return;
         }
@@ -228,7 +240,8 @@ impl Engine {
             self.snapshot = entries;
             (entries, self.core.document().clone())
         });
-        let callers = step.requests().filter_map(|id| Some((id, self.callers.remove(&id)?))).collect();
+        let callers =
+            step.requests().filter_map(|id| Some((id, self.callers.remove(&id)?))).collect();
         self.busy = self.jobs.send(Job { step, callers, snapshot }).is_ok();
     }
 
@@ -248,7 +261,7 @@ impl Engine {
             for (_, caller) in std::mem::take(&mut self.callers) {
                 let _ = caller.send(Err(CommandError::Storage(error.to_owned())));
             }
-            while let Ok(request) = self.doors.requests.try_recv() {
+            while let Ok(request) = self.requests.try_recv() {
                 let _ = request.reply.send(Err(CommandError::Storage(error.to_owned())));
             }
             match (self.reopen)(self.clock.now()) {
@@ -272,4 +285,3 @@ impl Engine {
         true
     }
 }
-

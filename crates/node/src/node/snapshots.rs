@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use fasti_core::Document;
-use fasti_store::Store;
+use fasti_core::{Document, Stored};
+use fasti_store::{Reader, Store};
 
 /// Fast, and already a twentieth of the size.
 const ZSTD_LEVEL: i32 = 1;
@@ -29,8 +29,26 @@ pub(crate) fn save(store: &Arc<Store>, entries: u64, document: &Document) {
     }
 }
 
+/// What a node finds on its disk, apart from the rows.
+pub(crate) fn load(reader: &Reader) -> anyhow::Result<Stored> {
+    let snapshot = reader.snapshot()?.and_then(|snapshot| {
+        let bytes = unpack(&snapshot.bytes);
+        if bytes.is_none() {
+            tracing::warn!("the snapshot can't be unpacked; the document is built from the log");
+        }
+        Some((snapshot.entries, bytes?))
+    });
+    Ok(Stored {
+        snapshot,
+        notices: reader.notices()?,
+        conflicts: reader.conflicts()?,
+        incarnation: reader.incarnation()?,
+        forks: reader.forks()?.into_iter().map(|(log, seq, _)| (log, seq)).collect(),
+    })
+}
+
 /// The document's bytes again; none if they are damaged.
-pub(crate) fn unpack(bytes: &[u8]) -> Option<Vec<u8>> {
+fn unpack(bytes: &[u8]) -> Option<Vec<u8>> {
     let size = zstd::zstd_safe::get_frame_content_size(bytes).ok()??;
     let size = usize::try_from(size).ok().filter(|size| *size <= DOCUMENT_BYTES_MAX)?;
     zstd::bulk::decompress(bytes, size).ok()
