@@ -94,7 +94,7 @@ impl Reader {
         let table = self.disk.read()?.open_table(CONFLICTS).map_err(ReadError::storage)?;
         let mut conflicts = Vec::new();
         for item in table.range::<(&str, &str)>(..).map_err(ReadError::storage)? {
-            let (key, ()) = item.map(|(key, _)| (key, ())).map_err(ReadError::storage)?;
+            let (key, _) = item.map_err(ReadError::storage)?;
             let (uid, path) = key.value();
             conflicts.push((uid.to_owned(), path.to_owned()));
         }
