@@ -2,7 +2,6 @@
 //! turns bytes into frames and stops reading while the consumer is busy, which is the back-pressure
 //! that the peer feels. Leaves opening and acknowledging to `handler`.
 
-use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};

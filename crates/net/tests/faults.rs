@@ -1,5 +1,7 @@
 //! Stories of dead links, liars and slow ends.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::io::Read;

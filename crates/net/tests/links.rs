@@ -1,5 +1,7 @@
 //! Stories of links: how they come up, carry frames, break and heal.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::collections::BTreeSet;

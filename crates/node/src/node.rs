@@ -1,0 +1,210 @@
+//! The running node: wires core, store, net and doors.
+//!
+//! ```text
+//!  doors ──requests──►            ┌──────── Committed ────────┐
+//!                      engine ────┴─ step ──► committer ──────┴─► replies, pushes, chunks, streams
+//!  net ────events────►  (core)                 (store)
+//! ```
+//! `engine` and `committer` are threads; doors and net are tasks of one tokio runtime.
+
+mod chunks;
+mod committer;
+mod engine;
+mod joins;
+mod shared;
+mod snapshots;
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use fasti_core::entry::Signer;
+use fasti_core::{Config, Core, Now, OfficeId};
+use fasti_doors::Handle;
+use fasti_net as net;
+use fasti_store::Store;
+use tokio::sync::mpsc;
+
+use crate::NodeFile;
+use crate::keys;
+pub(crate) use engine::Clock;
+pub(crate) use joins::{JoinAnswer, JoinRequest};
+pub(crate) use shared::Shared;
+
+use committer::{Committer, Reopen};
+use engine::{Engine, Parts};
+
+/// The setting that holds the members that a newcomer starts with.
+pub(crate) const SETTING_BOOTSTRAP: &str = "bootstrap";
+
+/// How a node is run.
+pub(crate) struct Settings {
+    pub(crate) dir: PathBuf,
+    pub(crate) listen: Vec<net::Multiaddr>,
+    pub(crate) http: SocketAddr,
+}
+
+/// Runs a node until `stop` completes.
+pub(crate) async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let Settings { dir, listen, http } = settings;
+    let store = Arc::new(Store::open(&dir)?);
+    let seed = keys::read(&dir)?;
+    let signer = Signer::from_seed(&seed);
+    if signer.office() != store.meta().office {
+        bail!(
+            "the key in {} is another office's than the store's: restore both from the same backup",
+            dir.display()
+        );
+    }
+    let clock = Clock::start();
+    let started = std::time::Instant::now();
+    let (core, snapshot) = open(&store, &signer, clock.now())?;
+    tracing::info!(
+        office = %core.office(),
+        name = store.meta().name,
+        network = %store.meta().network,
+        entries = core.entries(),
+        millis = started.elapsed().as_millis() as u64,
+        "opened"
+    );
+
+    let listener = TcpListener::bind(http)
+        .with_context(|| format!("{http} can't be used for HTTP: is it in use by another program or node? choose another with --http, or --http 127.0.0.1:0 for any free one"))?;
+    let mut config = net::Config::new(seed);
+    config.listen = listen;
+    config.mdns = std::env::var_os("FASTI_NO_MDNS").is_none();
+    let (network, events) = net::start(config).await?;
+
+    let shared =
+        Arc::new(Shared::new(core.office(), Arc::clone(&store), network.clone(), core.entries()));
+    let (handle, doors) = Handle::new(Arc::clone(&shared) as Arc<dyn fasti_doors::Node>);
+    let threads = start_threads(Wiring {
+        store,
+        signer,
+        clock,
+        core,
+        snapshot,
+        network: network.clone(),
+        events,
+        shared: Arc::clone(&shared),
+        handle: handle.clone(),
+        doors,
+    })?;
+
+    let token = draw_token()?;
+    let address = listener.local_addr()?;
+    shared.wait_until_listening().await;
+    let file = NodeFile {
+        http: format!("http://{address}"),
+        token: token.clone(),
+        listen: shared.addresses(),
+        pid: std::process::id(),
+    };
+    file.write(&dir).with_context(|| format!("node.json can't be written to {}", dir.display()))?;
+    shared.ready();
+    tracing::info!(http = %address, listen = ?shared.addresses(), "ready");
+    let served = fasti_doors::serve(listener, handle, &token, stop).await;
+
+    tracing::info!("stopping");
+    let _ = NodeFile::remove(&dir);
+    network.shutdown().await;
+    drop(network);
+    tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join())))
+        .await?;
+    tracing::info!("stopped");
+    served.context("the HTTP server failed")
+}
+
+struct Wiring {
+    store: Arc<Store>,
+    signer: Signer,
+    clock: Clock,
+    core: Core,
+    snapshot: u64,
+    network: net::Handle,
+    events: mpsc::Receiver<net::Event>,
+    shared: Arc<Shared>,
+    handle: Handle,
+    doors: fasti_doors::CoreEnd,
+}
+
+fn start_threads(wiring: Wiring) -> anyhow::Result<Vec<std::thread::JoinHandle<()>>> {
+    let Wiring { store, signer, clock, core, snapshot, network, events, shared, handle, doors } =
+        wiring;
+    let runtime = tokio::runtime::Handle::current();
+    // One step at a time is with the committer; meanwhile the next one gathers.
+    let (jobs, work) = std::sync::mpsc::sync_channel(1);
+    let (done, committed) = mpsc::unbounded_channel();
+    let committer = Committer {
+        server: chunks::Server::new(Arc::clone(&store), network.clone(), runtime.clone()),
+        store: Arc::clone(&store),
+        shared: Arc::clone(&shared),
+        net: network,
+        appended: doors.appended.clone(),
+        committed: done,
+    };
+    let reopen: Reopen = Box::new(move |now| {
+        store.reopen()?;
+        open(&store, &signer, now)
+    });
+    let requests = doors.requests;
+    let engine = Engine::new(Parts {
+        core,
+        clock,
+        requests,
+        handle,
+        events,
+        shared,
+        jobs,
+        committed,
+        snapshot,
+        reopen,
+    });
+    let named = |name: &str| std::thread::Builder::new().name(name.into());
+    Ok(vec![
+        named("committer").spawn(move || committer.run(&work))?,
+        named("engine").spawn(move || {
+            let _in_runtime = runtime.enter();
+            engine.run(&runtime);
+        })?,
+    ])
+}
+
+/// Opens the core from the store; gives it with the number of entries under the snapshot.
+fn open(store: &Store, signer: &Signer, now: Now) -> anyhow::Result<(Core, u64)> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed)?;
+    let mut config = Config::new(store.meta().network, signer.clone(), seed);
+    config.bootstrap = bootstrap(store)?;
+    let reader = store.reader();
+    let stored = snapshots::load(&reader)?;
+    let covered = stored.snapshot.as_ref().map_or(0, |(entries, _)| *entries);
+    let rows = reader.rows(0)?.map(|item| item.map(|(_, row)| row));
+    Ok((Core::open(config, stored, rows, now)?, covered))
+}
+
+fn bootstrap(store: &Store) -> anyhow::Result<BTreeMap<OfficeId, Vec<String>>> {
+    let Some(bytes) = store.reader().setting(SETTING_BOOTSTRAP)? else {
+        return Ok(BTreeMap::new());
+    };
+    postcard::from_bytes(&bytes).context("the first members' addresses in the store are damaged")
+}
+
+fn draw_token() -> anyhow::Result<String> {
+    let mut token = [0; 32];
+    getrandom::fill(&mut token)?;
+    Ok(hex::encode(token))
+}
+
+/// Checks that a folder's node can be run at all, for errors before any log line.
+pub(crate) fn check_folder(dir: &Path) -> anyhow::Result<()> {
+    if dir.join("fasti.redb").exists() {
+        return Ok(());
+    }
+    bail!(
+        "{} holds no node yet: begin with `fasti init --office NAME` or `fasti join TICKET`, or say where it is with --dir",
+        dir.display()
+    )
+}

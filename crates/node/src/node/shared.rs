@@ -1,0 +1,171 @@
+//! What the threads and tasks of a node know of each other: addresses, readiness, numbers for
+//! operators, and the log for followers.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use fasti_core::OfficeId;
+use fasti_core::step::Appended;
+use fasti_doors::{Metric, MetricKind};
+use fasti_net as net;
+use fasti_store::Store;
+use tokio::sync::watch;
+
+pub(crate) struct Shared {
+    office: OfficeId,
+    store: Arc<Store>,
+    net: net::Handle,
+    addresses: watch::Sender<Vec<String>>,
+    ready: AtomicBool,
+    entries: AtomicU64,
+    commits: AtomicU64,
+    commit_micros: AtomicU64,
+    failures: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) fn new(office: OfficeId, store: Arc<Store>, net: net::Handle, entries: u64) -> Self {
+        Self {
+            office,
+            store,
+            net,
+            addresses: watch::Sender::default(),
+            ready: AtomicBool::new(false),
+            entries: AtomicU64::new(entries),
+            commits: AtomicU64::new(0),
+            commit_micros: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn listening(&self, addresses: &[String]) {
+        self.addresses.send_replace(addresses.to_vec());
+    }
+
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        self.addresses.borrow().clone()
+    }
+
+    pub(crate) async fn wait_until_listening(&self) {
+        let _ = self.addresses.subscribe().wait_for(|addresses| !addresses.is_empty()).await;
+    }
+
+    pub(crate) fn ready(&self) {
+        self.ready.store(true, Relaxed);
+    }
+
+    pub(crate) fn committed(&self, took: Duration) {
+        self.commits.fetch_add(1, Relaxed);
+        self.commit_micros.fetch_add(took.as_micros() as u64, Relaxed);
+    }
+
+    pub(crate) fn failed(&self) {
+        self.failures.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn appended(&self, appended: &[Appended]) {
+        if let Some(last) = appended.last() {
+            self.entries.store(last.index + 1, Relaxed);
+        }
+    }
+}
+
+impl fasti_doors::Node for Shared {
+    fn office(&self) -> OfficeId {
+        self.office
+    }
+
+    fn addresses(&self) -> Vec<String> {
+        self.addresses()
+    }
+
+    fn unready(&self) -> Option<String> {
+        (!self.ready.load(Relaxed)).then(|| "the node is starting".into())
+    }
+
+    fn metrics(&self) -> Vec<Metric> {
+        let counters = self.net.counters();
+        let lanes = [("push", counters.push), ("sync", counters.sync)];
+        let mut metrics = vec![
+            gauge("fasti_entries", "Entries in the log.", self.entries.load(Relaxed) as f64),
+            counter("fasti_commits_total", "Transactions.", self.commits.load(Relaxed) as f64),
+            counter(
+                "fasti_commit_seconds_total",
+                "Time spent in transactions.",
+                self.commit_micros.load(Relaxed) as f64 / 1e6,
+            ),
+            counter(
+                "fasti_commit_failures_total",
+                "Transactions that the disk refused.",
+                self.failures.load(Relaxed) as f64,
+            ),
+            gauge("fasti_links", "Offices linked now.", counters.links as f64),
+            counter("fasti_dials_total", "Dials begun.", counters.dials as f64),
+            counter("fasti_dial_failures_total", "Dials failed.", counters.dial_failures as f64),
+            counter("fasti_refused_total", "Connections refused.", counters.refused as f64),
+            counter(
+                "fasti_bad_frames_total",
+                "Frames that broke the rules.",
+                counters.bad_frames as f64,
+            ),
+            counter(
+                "fasti_dropped_pushes_total",
+                "Pushes not sent, to be made up for by anti-entropy.",
+                counters.dropped_pushes as f64,
+            ),
+        ];
+        for (lane, numbers) in lanes {
+            let labelled = |name, help, value: u64| Metric {
+                labels: vec![("lane", lane.to_owned())],
+                ..counter(name, help, value as f64)
+            };
+            metrics.push(labelled("fasti_frames_out_total", "Frames sent.", numbers.frames_out));
+            metrics.push(labelled("fasti_frames_in_total", "Frames received.", numbers.frames_in));
+            metrics.push(labelled(
+                "fasti_bytes_out_total",
+                "Bytes of frames sent.",
+                numbers.bytes_out,
+            ));
+            metrics.push(labelled(
+                "fasti_bytes_in_total",
+                "Bytes of frames received.",
+                numbers.bytes_in,
+            ));
+        }
+        metrics
+    }
+
+    fn cut(&self, offices: BTreeSet<OfficeId>) -> bool {
+        let allowed = std::env::var_os("FASTI_FAULTS").is_some();
+        if allowed {
+            tracing::warn!(?offices, "cutting links, as asked");
+            self.net.cut(offices);
+        }
+        allowed
+    }
+
+    fn log_end(&self) -> u64 {
+        self.entries.load(Relaxed)
+    }
+
+    fn history(&self, from: u64, limit: usize) -> io::Result<Vec<Appended>> {
+        let rows = self.store.reader().rows(from).map_err(io::Error::other)?;
+        rows.take(limit)
+            .map(|item| {
+                let (index, row) = item.map_err(io::Error::other)?;
+                Ok(Appended::of(index, &row))
+            })
+            .collect()
+    }
+}
+
+fn counter(name: &'static str, help: &'static str, value: f64) -> Metric {
+    Metric { name, help, kind: MetricKind::Counter, labels: Vec::new(), value }
+}
+
+fn gauge(name: &'static str, help: &'static str, value: f64) -> Metric {
+    Metric { kind: MetricKind::Gauge, ..counter(name, help, value) }
+}
