@@ -140,6 +140,11 @@ impl Document {
         self.staged_hashes.contains(hash)
     }
 
+    /// Whether this change has been applied.
+    pub(crate) fn has_change(&self, hash: &Hash) -> bool {
+        self.doc.get_missing_deps(&[ChangeHash(*hash)]).is_empty()
+    }
+
     /// Applies what is staged.
     pub(crate) fn flush(&mut self) -> Result<(), automerge::AutomergeError> {
         if self.staged.is_empty() {

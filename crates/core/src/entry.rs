@@ -106,7 +106,7 @@ impl Run {
             .iter()
             .map(|link| {
                 prev = hash(&self.log, seq, &prev, link);
-                seq += 1;
+                seq = seq.wrapping_add(1);
                 prev
             })
             .collect()

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use automerge::legacy::{Key, ObjectId, OpType};
 use automerge::{Change, ObjType, ScalarValue};
 
+use crate::columns;
 use crate::document::{ChangePlace, Document, ex_id, object_id};
 use crate::event::{FIELDS_MAX, Leaf, is_path, is_uid};
 
@@ -44,6 +45,19 @@ pub(crate) fn check(
     if bytes.len() < 9 || bytes[..4] != [0x85, 0x6f, 0x4a, 0x83] || bytes[8] != 1 {
         return Err("not an uncompressed change chunk");
     }
+    columns::check(bytes)?;
+    // What is known to make Automerge panic is caught above; what is not must not end a node either.
+    // Nothing is shared with what unwinds.
+    let (change, expanded) = std::panic::catch_unwind(|| decode(bytes, place))
+        .unwrap_or(Err("Automerge can't cope with it"))?;
+    let touched = check_operations(document, &expanded, place)?;
+    Ok(Checked { change, touched })
+}
+
+fn decode(
+    bytes: &[u8],
+    place: &ChangePlace,
+) -> Result<(Change, automerge::ExpandedChange), &'static str> {
     let change = Change::from_bytes(bytes.to_vec()).map_err(|_| "not a change")?;
     if change.raw_bytes() != bytes {
         return Err("something besides the change");
@@ -57,13 +71,12 @@ pub(crate) fn check(
     if !(1..=OPS_MAX).contains(&operations) {
         return Err("too many operations, or none");
     }
-    let touched = check_operations(document, &expanded, place)?;
     // Also catches a wrong checksum, columns out of order, and whatever else is not canonical.
-    let again: Change = expanded.into();
+    let again: Change = expanded.clone().into();
     if again.raw_bytes() != bytes {
         return Err("not canonically encoded");
     }
-    Ok(Checked { change, touched })
+    Ok((change, expanded))
 }
 
 fn check_place(change: &Change, place: &ChangePlace) -> Result<(), &'static str> {

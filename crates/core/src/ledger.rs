@@ -112,9 +112,10 @@ impl Ledger {
             .parents_of(&row.entry)
             .map_err(|_| format!("the entry with index {index} has parents that are not there"))?;
         let statement = Statement::decode(row.entry.link.kind, &row.entry.link.body).ok();
+        // A snapshot lacks what was deferred when it was saved, and understood since.
         if row.standing == Standing::Applied
-            && !in_snapshot
             && let (Some(Statement::Change(change)), Some(applied)) = (&statement, &row.applied)
+            && !(in_snapshot && self.document.has_change(&applied.change))
         {
             let change = automerge::Change::from_bytes(change.bytes.clone())
                 .map_err(|_| format!("the change in the entry with index {index} is damaged"))?;
@@ -356,10 +357,12 @@ impl Ledger {
     ) -> (Standing, Option<Applied>, Option<Statement>) {
         let void = |why| (Standing::Void(why), None, None);
         let deferred = |index: &Index| self.graph.node(*index).standing == Standing::Deferred;
+        let statement = Statement::decode(entry.link.kind, &entry.link.body);
         if entry.link.rules > RULES || parents.iter().any(deferred) {
-            return (Standing::Deferred, None, None);
+            // Whom it may admit counts as named, so that what they write can be held as well.
+            return (Standing::Deferred, None, statement.ok());
         }
-        let statement = match Statement::decode(entry.link.kind, &entry.link.body) {
+        let statement = match statement {
             Ok(statement) => statement,
             Err(Unreadable::UnknownKind) => return (Standing::Deferred, None, None),
             Err(Unreadable::Malformed) => return void(Void::Malformed),

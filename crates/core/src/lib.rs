@@ -23,7 +23,7 @@
 //! | `graph` | how entries lie on each other; frontier, heads |
 //! | `roster` | who belongs to the network |
 //! | `event`, `document` | JSCalendar as fields; fields in Automerge |
-//! | `guard` | what a change must be like before Automerge sees it |
+//! | `guard`, `columns` | what a change must be like before Automerge sees it |
 //! | `ledger` | one gate for all entries; keeps the above in step |
 //! | `policy`, `calendar`, `views` | what people ask: writes and answers |
 //! | `message`, `notice`, `notices`, `pending`, `gossip`, `overlay` | how things get around |
@@ -33,6 +33,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod calendar;
+mod columns;
 pub mod command;
 mod document;
 pub mod entry;

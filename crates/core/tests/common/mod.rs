@@ -2,6 +2,8 @@
 //! at once. The simulator has the unkind world; here stories are told.
 #![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)]
 
+pub mod mallory;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::convert::Infallible;
 
