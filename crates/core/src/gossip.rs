@@ -343,8 +343,11 @@ impl Gossip {
             .iter()
             .filter(|(_, peer)| !peer.offers.is_empty() && peer.pause <= now.monotonic)
             .max_by_key(|(_, peer)| {
-                let length = |log| ledger.graph.log(log).map_or(0, |log| log.entries.len() as u64);
-                peer.offers.iter().map(|line| line.seq - length(&line.log)).sum::<u64>()
+                let length =
+                    |log: &LogId| ledger.graph.log(log).map_or(0, |log| log.entries.len() as u64);
+                // A peer may claim any numbers.
+                let lacking = |line: &Line| line.seq.saturating_sub(length(&line.log));
+                peer.offers.iter().map(lacking).fold(0, u64::saturating_add)
             })
             .map(|(office, _)| *office);
         let Some(from) = best else { return };
