@@ -631,9 +631,13 @@ impl Gossip {
         }
     }
 
-    /// Notices to be stored with this step: all of them if entries are stored anyway, or it is time.
+    /// Notices to be stored with this step: all of them if entries are stored anyway, or one of ours is
+    /// about to be sent, or it is time.
     pub(crate) fn take_unsaved(&mut self, now: Now, writing: bool) -> Vec<crate::step::Write> {
-        if writing || self.save_due.is_some_and(|due| due <= now.monotonic) {
+        if writing
+            || self.board.has_own_unsaved()
+            || self.save_due.is_some_and(|due| due <= now.monotonic)
+        {
             self.save_due = None;
             self.board.take_unsaved()
         } else {
