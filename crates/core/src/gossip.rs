@@ -343,8 +343,11 @@ impl Gossip {
             .iter()
             .filter(|(_, peer)| !peer.offers.is_empty() && peer.pause <= now.monotonic)
             .max_by_key(|(_, peer)| {
-                let length = |log| ledger.graph.log(log).map_or(0, |log| log.entries.len() as u64);
-                peer.offers.iter().map(|line| line.seq - length(&line.log)).sum::<u64>()
+                let length =
+                    |log: &LogId| ledger.graph.log(log).map_or(0, |log| log.entries.len() as u64);
+                // A peer may claim any numbers.
+                let lacking = |line: &Line| line.seq.saturating_sub(length(&line.log));
+                peer.offers.iter().map(lacking).fold(0, u64::saturating_add)
             })
             .map(|(office, _)| *office);
         let Some(from) = best else { return };
@@ -628,9 +631,13 @@ impl Gossip {
         }
     }
 
-    /// Notices to be stored with this step: all of them if entries are stored anyway, or it is time.
+    /// Notices to be stored with this step: all of them if entries are stored anyway, or one of ours is
+    /// about to be sent, or it is time.
     pub(crate) fn take_unsaved(&mut self, now: Now, writing: bool) -> Vec<crate::step::Write> {
-        if writing || self.save_due.is_some_and(|due| due <= now.monotonic) {
+        if writing
+            || self.board.has_own_unsaved()
+            || self.save_due.is_some_and(|due| due <= now.monotonic)
+        {
             self.save_due = None;
             self.board.take_unsaved()
         } else {
