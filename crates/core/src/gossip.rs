@@ -31,6 +31,8 @@ const FETCH_PATIENCE: u64 = 10 * SECOND;
 const FETCH_PAUSE: u64 = SECOND;
 /// Notices are collected for so long in a small network, and for [`NOTICE_DELAY_PER_MEMBER`] for each
 /// member in a large one, where every office hears every other's: the load per office stays the same.
+/// Up to twice as much is added by chance: one change makes every office acknowledge, and if all did
+/// so at the same moment, the next change would have to wait behind that.
 const NOTICE_DELAY: u64 = 100 * MILLISECOND;
 const NOTICE_DELAY_PER_MEMBER: u64 = 10 * MILLISECOND;
 /// Notices that are not ours are stored with the next entries, or after so long.
@@ -437,7 +439,9 @@ impl Gossip {
         } else {
             NOTICE_DELAY_PER_MEMBER * members as u64
         };
-        self.notices_due.get_or_insert(now.monotonic.after(delay));
+        if self.notices_due.is_none() {
+            self.notices_due = Some(now.monotonic.after(delay + self.dice.below(2 * delay)));
+        }
     }
 
     /// Says where we can be reached, if that is new.
