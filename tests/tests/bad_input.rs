@@ -166,8 +166,8 @@ fn programs_are_told_what_is_wrong_with_their_requests() {
     for (method, path, body, status, remedy) in table {
         let (found, problem) = ask(&cluster, method, path, &body);
         let detail = problem["detail"].as_str().unwrap_or_default();
-        assert_eq!(found, status, "{method} {path} {:.100}: {detail}", body);
-        assert!(detail.contains(remedy), "{method} {path} {:.100}: {detail}", body);
+        assert_eq!(found, status, "{method} {path} {body:.100}: {detail}");
+        assert!(detail.contains(remedy), "{method} {path} {body:.100}: {detail}");
         if status == 422 {
             assert!(problem["path"].is_string() || path.ends_with("resolve"), "{problem}");
         }

@@ -108,6 +108,7 @@ fn a_full_disk_refuses_writes_until_there_is_room_and_loses_none() {
     fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o700)).unwrap();
     let mut cluster = Cluster::of(&Fasti::new(&wrapper), &["Core", "Denver"]).unwrap();
     let core = &cluster.nodes[0];
+    core.api().publish("P0", "2024-04-01", "before").unwrap();
     let size = fs::metadata(core.dir().join("fasti.redb")).unwrap().len();
     if !bound_files(core, Some(size)) {
         println!("skipped: prlimit (util-linux) can't bound the node's files here");
@@ -138,9 +139,13 @@ fn a_full_disk_refuses_writes_until_there_is_room_and_loses_none() {
     for n in 2000..2003 {
         assert_eq!(publish(n).unwrap().status, 507);
     }
-    // Reads either work or say the same.
-    let read = core.api().ask("GET", "/v1/events/policy-P0", &[], "").unwrap();
-    assert!(read.status == 200 || read.status == 507, "{} {}", read.status, read.body);
+    // Reads work as soon as the node has opened its store again, and until then say the same.
+    wait_for("reads to work", || {
+        let read = core.api().ask("GET", "/v1/events/policy-P0", &[], "")?;
+        assert!(read.status == 200 || read.status == 507, "{} {}", read.status, read.body);
+        Ok(read.status == 200)
+    })
+    .unwrap();
     let said = Fasti::new(BINARY)
         .says(
             core.dir(),
