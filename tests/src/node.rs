@@ -56,6 +56,19 @@ impl Fasti {
         Ok(self.command(dir, args).output()?)
     }
 
+    /// Runs a call to its end; gives its status and what it said.
+    ///
+    /// # Errors
+    /// If it can't be run, or was ended by a signal.
+    pub fn says(&self, dir: &Path, args: &[&str]) -> anyhow::Result<Said> {
+        let output = self.output(dir, args)?;
+        Ok(Said {
+            status: output.status.code().context("ended by a signal")?,
+            out: String::from_utf8(output.stdout)?,
+            err: String::from_utf8(output.stderr)?,
+        })
+    }
+
     /// Runs a call that must succeed, and gives what it prints.
     ///
     /// # Errors
@@ -67,6 +80,17 @@ impl Fasti {
         }
         Ok(String::from_utf8(output.stdout)?.trim().to_owned())
     }
+}
+
+/// What a call said.
+#[derive(Debug)]
+pub struct Said {
+    /// Its exit status.
+    pub status: i32,
+    /// What it printed on stdout.
+    pub out: String,
+    /// What it printed on stderr.
+    pub err: String,
 }
 
 /// A node of a test or an example. It is killed when it is dropped.
