@@ -49,6 +49,7 @@ pub(crate) fn propagate(fasti: &Fasti, receivers: usize) -> anyhow::Result<Value
         });
     }
     let core = cluster.nodes[0].api();
+    let before = used(&cluster.nodes);
     let mut answers = Vec::new();
     let mut everywhere = Vec::new();
     for number in 0..PUBLISHES {
@@ -69,6 +70,7 @@ pub(crate) fn propagate(fasti: &Fasti, receivers: usize) -> anyhow::Result<Value
         "receivers": receivers,
         "answered_ms": percentiles(&mut answers),
         "everywhere_ms": percentiles(&mut everywhere),
+        "cpu_seconds_all_nodes": round(used(&cluster.nodes).0 - before.0),
     }))
 }
 
