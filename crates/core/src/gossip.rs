@@ -14,7 +14,7 @@ use crate::ledger::{Ledger, Refused};
 use crate::message::{Line, Message};
 use crate::notice::{ACK_HEADS_MAX, Acknowledgement, Presence, SignedNotice, Topic};
 use crate::notices::Board;
-use crate::overlay;
+use crate::overlay::{self, Overlay};
 use crate::pending::Pending;
 use crate::step::Effect;
 use crate::time::{Dice, Instant, MILLISECOND, Now, SECOND};
@@ -74,6 +74,7 @@ type Due = (Instant, &'static str);
 
 pub(crate) struct Gossip {
     pub(crate) board: Board,
+    pub(crate) overlay: Overlay,
     peers: BTreeMap<OfficeId, Peer>,
     last_seen: BTreeMap<OfficeId, i64>,
     pending: Pending,
@@ -99,6 +100,7 @@ impl Gossip {
         let boot = dice.next();
         Self {
             board: Board::default(),
+            overlay: Overlay::default(),
             peers: BTreeMap::new(),
             last_seen: BTreeMap::new(),
             pending: Pending::default(),
@@ -256,9 +258,18 @@ impl Gossip {
 
     // ---- Pushing ----
 
-    /// Pushes entries of our own to every neighbour.
+    /// To whom to push what is new: the successors on the rings, and peers who have no place there
+    /// (yet), such as a newcomer. All peers, if so few successors are linked that it would hardly get on.
+    fn audience(&self) -> Vec<OfficeId> {
+        let Overlay { neighbours, successors } = &self.overlay;
+        let wanted = |peer: &OfficeId| successors.contains(peer) || !neighbours.contains(peer);
+        let audience: Vec<_> = self.peers().filter(wanted).collect();
+        if audience.len() < 2 { self.peers().collect() } else { audience }
+    }
+
+    /// Pushes entries of our own.
     pub(crate) fn publish(&mut self, runs: Vec<Run>) {
-        let to: Vec<OfficeId> = self.peers().collect();
+        let to = if runs.is_empty() { Vec::new() } else { self.audience() };
         for run in runs {
             self.effects
                 .push(Effect::Push { to: to.clone(), frame: Message::Push(vec![run]).encode() });
@@ -291,12 +302,13 @@ impl Gossip {
         hashes.iter().flat_map(|hash| self.pending.arrived(hash)).collect()
     }
 
-    /// In a mesh the author has told everyone; otherwise all but the one it came from are told.
+    /// In a mesh the author has told everyone; on rings it goes on, but not back.
     fn forward(&mut self, ledger: &Ledger, from: OfficeId, bundle: Bundle) {
         if ledger.roster.members().len() <= overlay::MESH_MAX {
             return;
         }
-        let to: Vec<OfficeId> = self.peers().filter(|peer| *peer != from).collect();
+        let mut to = self.audience();
+        to.retain(|peer| *peer != from);
         if !to.is_empty() {
             self.effects.push(Effect::Push { to, frame: Message::Push(bundle).encode() });
         }
@@ -526,26 +538,31 @@ impl Gossip {
         let mesh = ledger.roster.members().len() <= overlay::MESH_MAX;
         if mesh || peer.notices_differ.0 > 2 {
             peer.notices_differ = (0, version);
-            self.send_notices(ledger, from, 0, false);
+            self.send_notices(ledger, &[from], 0, false);
         } else {
             self.notices_soon(ledger, now);
         }
     }
 
-    fn send_notices(&mut self, ledger: &Ledger, to: OfficeId, since: u64, own_only: bool) {
+    /// Sends notices, encoded once for all who get them.
+    fn send_notices(&mut self, ledger: &Ledger, to: &[OfficeId], since: u64, own_only: bool) {
         let own = ledger.office();
-        let notices: Vec<SignedNotice> = self
+        let notices: Vec<&SignedNotice> = self
             .board
             .since(since)
-            .filter(|notice| notice.office != to && (!own_only || notice.office == own))
-            .cloned()
+            .filter(|notice| !own_only || notice.office == own)
+            .filter(|notice| to != [notice.office])
             .collect();
-        for frame in notices.chunks(NOTICES_PER_FRAME) {
-            self.send(to, &Message::Notices(frame.to_vec()));
-        }
+        let frames = notices.chunks(NOTICES_PER_FRAME).map(|frame| {
+            let frame = Message::Notices(frame.iter().copied().cloned().collect()).encode();
+            Effect::Push { to: to.to_vec(), frame }
+        });
+        self.effects.extend(frames);
         let version = self.board.version();
-        if let Some(peer) = self.peers.get_mut(&to) {
-            peer.notices_seen = version;
+        for peer in to {
+            if let Some(peer) = self.peers.get_mut(peer) {
+                peer.notices_seen = version;
+            }
         }
     }
 
@@ -553,14 +570,15 @@ impl Gossip {
         self.acknowledge(ledger, now);
         let version = self.board.version();
         let mesh = ledger.roster.members().len() <= overlay::MESH_MAX;
-        let behind: Vec<(OfficeId, u64)> = self
-            .peers
-            .iter()
-            .filter(|(_, peer)| peer.notices_seen < version)
-            .map(|(office, peer)| (*office, peer.notices_seen))
-            .collect();
-        for (office, seen) in behind {
-            self.send_notices(ledger, office, seen, mesh && seen > 0);
+        let mut behind: BTreeMap<u64, Vec<OfficeId>> = BTreeMap::new();
+        for office in self.audience() {
+            let seen = self.peers.get(&office).map_or(version, |peer| peer.notices_seen);
+            if seen < version {
+                behind.entry(seen).or_default().push(office);
+            }
+        }
+        for (seen, offices) in behind {
+            self.send_notices(ledger, &offices, seen, mesh && seen > 0);
         }
         self.save_due.get_or_insert(now.monotonic.after(SAVE_DELAY));
     }

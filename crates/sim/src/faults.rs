@@ -33,7 +33,9 @@ impl World {
     pub(crate) fn plan_faults(&mut self) {
         let scenario = self.scenario.clone();
         let faults = &scenario.faults;
-        self.some_time(scenario.clients.edit_every_ms * MILLISECOND, Happening::Edit);
+        if scenario.clients.edit_every_ms > 0 {
+            self.after(scenario.clients.from_second * SECOND, Happening::Edit);
+        }
         self.some_time(faults.crash_every_seconds * SECOND, Happening::Crash);
         self.some_time(
             faults.partition_every_seconds * SECOND,
