@@ -27,8 +27,9 @@ const HEARTBEAT: u64 = 10 * SECOND;
 const GAP_PATIENCE: u64 = 100 * MILLISECOND;
 /// A fetch that brings nothing for so long has failed.
 const FETCH_PATIENCE: u64 = 10 * SECOND;
-/// A peer whose fetch failed is left alone for so long.
-const FETCH_PAUSE: u64 = SECOND;
+/// A peer whose fetch failed is left alone for so long, and for twice as long each time it fails again,
+/// up to some 30 seconds.
+const FETCH_PAUSE: u64 = SECOND / 2;
 /// Notices are collected for so long in a small network, and for [`NOTICE_DELAY_PER_MEMBER`] for each
 /// member in a large one, where every office hears every other's: the load per office stays the same.
 /// Up to twice as much is added by chance: one change makes every office acknowledge, and if all did
@@ -56,6 +57,12 @@ struct Peer {
     told: Option<Index>,
     /// What it holds and we lacked when it said so.
     offers: Vec<Line>,
+    /// The number of its entries when it said so.
+    offered_at: u64,
+    /// Fetches that failed in a row.
+    failures: u32,
+    /// Things that it sent and that were refused.
+    refusals: u64,
     /// Don't fetch from it before.
     pause: Instant,
     /// Wall clock of its last frame.
@@ -194,9 +201,9 @@ impl Gossip {
                 self.compare(ledger, from, frontier);
                 self.compare_notices(ledger, now, from, notices);
             }
-            Message::Frontier { boot, ask, lines } => {
+            Message::Frontier { boot, ask, entries, lines } => {
                 self.note_boot(from, boot);
-                self.offered(ledger, now, from, lines);
+                self.offered(ledger, now, from, entries, lines);
                 let told = self.peers.get(&from).and_then(|peer| peer.told);
                 if ask && told != Some(ledger.graph.len()) {
                     self.tell(ledger, from, false);
@@ -205,10 +212,10 @@ impl Gossip {
             Message::Push(bundle) => {
                 self.take(ledger, now, from, bundle);
             }
-            Message::Want { fetch, from: ranges } => {
+            Message::Want { fetch, entries, from: ranges } => {
                 let held = |(log, _): &(LogId, u64)| ledger.graph.log(log).is_some();
                 let ranges = ranges.into_iter().filter(held).take(LINES_MAX).collect();
-                let end = u64::from(ledger.graph.len());
+                let end = u64::from(ledger.graph.len()).min(entries);
                 self.effects.push(Effect::Serve { to: from, fetch, from: ranges, end });
             }
             Message::Chunk { fetch, last, bundle } => {
@@ -222,8 +229,8 @@ impl Gossip {
         if let Some(peer) = self.peers.get_mut(&from)
             && peer.boot != Some(boot)
         {
-            let last_seen = peer.last_seen;
-            *peer = Peer { boot: Some(boot), last_seen, ..Peer::default() };
+            let Peer { last_seen, refusals, .. } = *peer;
+            *peer = Peer { boot: Some(boot), last_seen, refusals, ..Peer::default() };
         }
     }
 
@@ -243,15 +250,24 @@ impl Gossip {
         let Some(peer) = self.peers.get_mut(&to) else { return };
         peer.told = Some(ledger.graph.len());
         let lines = ledger.graph.lines_since(peer.base);
-        let message = Message::Frontier { boot: self.boot, ask, lines };
+        let entries = u64::from(ledger.graph.len());
+        let message = Message::Frontier { boot: self.boot, ask, entries, lines };
         self.send(to, &message);
     }
 
-    fn offered(&mut self, ledger: &mut Ledger, now: Now, from: OfficeId, lines: Vec<Line>) {
-        let lacking: Vec<Line> =
-            lines.into_iter().take(LINES_MAX).filter(|line| lacks(ledger, line)).collect();
+    fn offered(
+        &mut self,
+        ledger: &mut Ledger,
+        now: Now,
+        from: OfficeId,
+        entries: u64,
+        lines: Vec<Line>,
+    ) {
+        let lines = lines.into_iter().take(LINES_MAX);
+        let lacking: Vec<Line> = lines.filter(|line| lacks(ledger, line)).collect();
         if let Some(peer) = self.peers.get_mut(&from) {
             peer.offers = lacking;
+            peer.offered_at = entries;
         }
         self.fetch_next(ledger, now);
     }
@@ -332,8 +348,21 @@ impl Gossip {
             Refused::UnknownAuthor(_) => self.gap_soon(now, from),
             Refused::Fork(log, seq) => ledger.note_fork(log, seq, &bundle),
             Refused::Bad(what) => {
-                ledger.alarms.push(format!("refused entries that came from {from}: {what}"));
+                self.complain(
+                    ledger,
+                    from,
+                    &format!("refused entries that came from {from}: {what}"),
+                );
             }
+        }
+    }
+
+    /// Tells operators of something that a peer sent, ever more rarely: the first, second, fourth time.
+    pub(crate) fn complain(&mut self, ledger: &mut Ledger, from: OfficeId, what: &str) {
+        let Some(peer) = self.peers.get_mut(&from) else { return };
+        peer.refusals += 1;
+        if peer.refusals.is_power_of_two() {
+            ledger.alarms.push(format!("{what} ({} such things so far)", peer.refusals));
         }
     }
 
@@ -379,7 +408,8 @@ impl Gossip {
         self.fetches = self.fetches.wrapping_add(1);
         let number = self.fetches;
         self.fetch = Some(Fetch { from, number, deadline: now.monotonic.after(FETCH_PATIENCE) });
-        self.send(from, &Message::Want { fetch: number, from: wanted });
+        let entries = peer.offered_at;
+        self.send(from, &Message::Want { fetch: number, entries, from: wanted });
     }
 
     fn chunk(
@@ -427,6 +457,7 @@ impl Gossip {
         if let Some(peer) = self.peers.get_mut(&from) {
             // What is lacking now is newer, or was withheld; either way the next comparison tells.
             peer.offers.clear();
+            peer.failures = 0;
         }
         self.hello(ledger, from);
         self.fetch_next(ledger, now);
@@ -436,7 +467,8 @@ impl Gossip {
     fn fetch_failed(&mut self, ledger: &mut Ledger, now: Now, from: OfficeId) {
         self.fetch = None;
         if let Some(peer) = self.peers.get_mut(&from) {
-            peer.pause = now.monotonic.after(FETCH_PAUSE);
+            peer.failures += 1;
+            peer.pause = now.monotonic.after(FETCH_PAUSE << peer.failures.min(6));
         }
         self.fetch_next(ledger, now);
     }

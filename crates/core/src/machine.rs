@@ -236,7 +236,8 @@ impl Core {
             Input::Received(peer, frame) => match Message::decode(&frame) {
                 Ok(message) => gossip.received(ledger, now, peer, message),
                 Err(error) => {
-                    ledger.alarms.push(format!("a frame from {peer} was ignored: {error}"));
+                    let what = format!("a frame from {peer} was ignored: {error}");
+                    gossip.complain(ledger, peer, &what);
                 }
             },
             Input::Congested(peer) => gossip.congested(ledger, peer),

@@ -93,7 +93,7 @@ pub(crate) async fn run(settings: Settings, stop: impl Future<Output = ()>) -> a
         doors,
     })?;
 
-    let token = draw_token()?;
+    let token = keys::find_or_draw_token(&dir)?;
     let address = listener.local_addr()?;
     shared.wait_until_listening().await;
     let file = NodeFile {
@@ -139,6 +139,7 @@ fn start_threads(wiring: Wiring) -> anyhow::Result<Vec<std::thread::JoinHandle<(
     let (done, committed) = mpsc::unbounded_channel();
     let committer = Committer {
         server: chunks::Server::new(Arc::clone(&store), network.clone(), runtime.clone()),
+        snapshots: snapshots::Snapshots::default(),
         store: Arc::clone(&store),
         shared: Arc::clone(&shared),
         net: network,
@@ -190,12 +191,6 @@ fn bootstrap(store: &Store) -> anyhow::Result<BTreeMap<OfficeId, Vec<String>>> {
         return Ok(BTreeMap::new());
     };
     postcard::from_bytes(&bytes).context("the first members' addresses in the store are damaged")
-}
-
-fn draw_token() -> anyhow::Result<String> {
-    let mut token = [0; 32];
-    getrandom::fill(&mut token)?;
-    Ok(hex::encode(token))
 }
 
 /// Checks that a folder's node can be run at all, for errors before any log line.

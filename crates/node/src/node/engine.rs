@@ -277,6 +277,7 @@ impl Engine {
             }
             std::thread::sleep(REOPEN_PAUSE);
         }
+        self.shared.recovered();
         tracing::warn!("the store works again");
         self.input(Input::Listening(self.addresses.clone()));
         for peer in self.linked.clone() {
