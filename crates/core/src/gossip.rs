@@ -31,6 +31,8 @@ const FETCH_PATIENCE: u64 = 10 * SECOND;
 const FETCH_PAUSE: u64 = SECOND;
 /// Notices are collected for so long in a small network, and for [`NOTICE_DELAY_PER_MEMBER`] for each
 /// member in a large one, where every office hears every other's: the load per office stays the same.
+/// Up to twice as much is added by chance: one change makes every office acknowledge, and if all did
+/// so at the same moment, the next change would have to wait behind that.
 const NOTICE_DELAY: u64 = 100 * MILLISECOND;
 const NOTICE_DELAY_PER_MEMBER: u64 = 10 * MILLISECOND;
 /// Notices that are not ours are stored with the next entries, or after so long.
@@ -343,8 +345,11 @@ impl Gossip {
             .iter()
             .filter(|(_, peer)| !peer.offers.is_empty() && peer.pause <= now.monotonic)
             .max_by_key(|(_, peer)| {
-                let length = |log| ledger.graph.log(log).map_or(0, |log| log.entries.len() as u64);
-                peer.offers.iter().map(|line| line.seq - length(&line.log)).sum::<u64>()
+                let length =
+                    |log: &LogId| ledger.graph.log(log).map_or(0, |log| log.entries.len() as u64);
+                // A peer may claim any numbers.
+                let lacking = |line: &Line| line.seq.saturating_sub(length(&line.log));
+                peer.offers.iter().map(lacking).fold(0, u64::saturating_add)
             })
             .map(|(office, _)| *office);
         let Some(from) = best else { return };
@@ -434,7 +439,9 @@ impl Gossip {
         } else {
             NOTICE_DELAY_PER_MEMBER * members as u64
         };
-        self.notices_due.get_or_insert(now.monotonic.after(delay));
+        if self.notices_due.is_none() {
+            self.notices_due = Some(now.monotonic.after(delay + self.dice.below(2 * delay)));
+        }
     }
 
     /// Says where we can be reached, if that is new.
@@ -628,9 +635,13 @@ impl Gossip {
         }
     }
 
-    /// Notices to be stored with this step: all of them if entries are stored anyway, or it is time.
+    /// Notices to be stored with this step: all of them if entries are stored anyway, or one of ours is
+    /// about to be sent, or it is time.
     pub(crate) fn take_unsaved(&mut self, now: Now, writing: bool) -> Vec<crate::step::Write> {
-        if writing || self.save_due.is_some_and(|due| due <= now.monotonic) {
+        if writing
+            || self.board.has_own_unsaved()
+            || self.save_due.is_some_and(|due| due <= now.monotonic)
+        {
             self.save_due = None;
             self.board.take_unsaved()
         } else {

@@ -230,8 +230,7 @@ impl Ledger {
                 Err(Refused::Fork(run.log, length))
             };
         }
-        let entries = run.clone().into_entries();
-        Ok(hashes.into_iter().zip(entries).skip(meets).collect())
+        Ok(run.clone().into_entries(hashes).skip(meets).collect())
     }
 
     /// A run that lies wholly inside of what we hold, and differs.

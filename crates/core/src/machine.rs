@@ -385,7 +385,10 @@ impl Core {
                 Ok(Answer::Conflicts(views::conflicts(ledger)))
             }
             Command::Members => Ok(Answer::Members(views::members(ledger, gossip, now.wall))),
-            Command::Status => Ok(Answer::Status(views::status(ledger, gossip, now.wall))),
+            Command::Status => {
+                ledger.settle_all();
+                Ok(Answer::Status(views::status(ledger, gossip, now.wall)))
+            }
         }
     }
 

@@ -20,6 +20,8 @@ pub(crate) struct Board {
     version: u64,
     /// Not yet stored.
     unsaved: BTreeSet<Key>,
+    /// One of them is ours: to be stored before anyone hears it.
+    own_unsaved: bool,
 }
 
 impl Board {
@@ -41,7 +43,8 @@ impl Board {
     }
 
     /// Says something about ourselves. The counter follows the wall clock, so that it rises even if
-    /// the last one was lost with the disk.
+    /// the last one was lost with the disk. It rises over what was said before even if the clock was
+    /// set back, because what we say is stored before it is sent.
     pub(crate) fn say(
         &mut self,
         signer: &Signer,
@@ -52,6 +55,7 @@ impl Board {
         let last = self.notices.get(&(signer.office(), topic)).map_or(0, |(held, _)| held.counter);
         let counter = (last + 1).max(u64::try_from(wall).unwrap_or(0));
         self.put(SignedNotice::new(signer, topic, counter, body));
+        self.own_unsaved = true;
     }
 
     fn put(&mut self, notice: SignedNotice) {
@@ -92,8 +96,14 @@ impl Board {
         half
     }
 
+    /// Whether we said something that is not yet stored.
+    pub(crate) fn has_own_unsaved(&self) -> bool {
+        self.own_unsaved
+    }
+
     /// What is not yet stored.
     pub(crate) fn take_unsaved(&mut self) -> Vec<Write> {
+        self.own_unsaved = false;
         std::mem::take(&mut self.unsaved)
             .iter()
             .filter_map(|key| Some(Write::Notice(self.notices.get(key)?.0.clone())))

@@ -213,13 +213,13 @@ async fn a_peer_that_misbehaved_may_come_back_later() {
     loop {
         let mut raw = Raw::dial(rogue, &node.addresses[0]).await;
         raw.accept_lanes();
-        if raw.control.open_stream(raw.to, PUSH).await.is_ok() {
-            raw.lane(PUSH).await;
-            raw.lane(SYNC).await;
+        if let Ok(push) = raw.try_lane(PUSH).await {
+            let sync = raw.lane(SYNC).await;
+            node.connected().await;
+            drop((push, sync));
             break;
         }
     }
-    node.connected().await;
     assert!(begun.elapsed() > Duration::from_secs(1), "{:?}", begun.elapsed());
     assert!(node.handle.counters().refused > 0);
 }

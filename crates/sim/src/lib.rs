@@ -1,1 +1,66 @@
-//! sim
+//! The simulator: many offices in one process, under one seed. Each runs the real `fasti-core`; the disk,
+//! the clock, the network and the people around it are simulated, and unkind. It is Fasti's main test.
+//!
+//! # What a run is
+//! ```text
+//!   scenario (TOML) + seed
+//!           │
+//!           ▼            edits, crashes, partitions,      faults over            all agree
+//!   founding, members ──► garbage, joins, clock jumps ──► and everyone up ──► within a bound? ──► quiet?
+//!                         (oracles watch all the while)
+//! ```
+//! A run is a pure function of scenario and seed: one virtual clock, one queue of events ordered by time
+//! and number, one source of random numbers, ordered maps. [`Outcome::trace`] is a SHA-256 over all that
+//! happened; it is the same in every process.
+//!
+//! # What must hold (see [`Invariant`])
+//! 1. Nodes with equal frontiers show the same, byte for byte.
+//! 2. Once faults stop, all members hold the same and know it of each other, within a bound.
+//! 3. What a caller was told is written is there after any crash, and at the end everywhere. Nobody
+//!    acknowledges what is not durable.
+//! 6. Nothing that a peer sends stops a node, or makes the network talk for ever.
+//!
+//! That the oracles bite is a test of its own: see [`Mutation`].
+//!
+//! # Code map
+//! | module | concept |
+//! |---|---|
+//! | `scenario` | what a run is like: the TOML files in `scenarios/` |
+//! | `run` | one run from seed to outcome; many runs |
+//! | `world` | clock, queue, and what happens next |
+//! | `office` | one simulated node: a core, its inbox, its commits, crash and restart |
+//! | `disk` | what is durable |
+//! | `network` | links, latency, loss, partitions |
+//! | `clients` | the people who edit, and what they were answered |
+//! | `faults` | crashes, partitions, garbage, clock jumps, joins |
+//! | `oracle` | what must hold |
+//! | `setup` | the network as a run finds it |
+//! | `measure` | how fast changes get around, and how often each |
+//! | `mutation` | bugs made on purpose |
+//! | `dice`, `memo`, `trace` | random numbers, remembered signature checks, the running hash |
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod clients;
+mod dice;
+mod disk;
+mod faults;
+mod measure;
+mod memo;
+mod mutation;
+mod network;
+mod office;
+mod oracle;
+mod run;
+mod scenario;
+mod setup;
+mod trace;
+mod world;
+
+pub use dice::Dice;
+pub use measure::Figures;
+pub use mutation::Mutation;
+pub use oracle::Invariant;
+pub use run::{Failure, Options, Outcome, Sweep, run, sweep};
+pub use scenario::{Scenario, ScenarioError};
+pub use world::Stats;

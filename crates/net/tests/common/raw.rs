@@ -72,11 +72,17 @@ impl Raw {
 
     /// Opens a lane and waits for its acknowledgement.
     pub async fn lane(&mut self, protocol: StreamProtocol) -> Stream {
-        let mut stream = self.control.open_stream(self.to, protocol).await.unwrap();
+        self.try_lane(protocol).await.unwrap()
+    }
+
+    /// The same with a node that may refuse: it lets a dialler finish the handshake before it closes.
+    pub async fn try_lane(&mut self, protocol: StreamProtocol) -> std::io::Result<Stream> {
+        let opened = self.control.open_stream(self.to, protocol).await;
+        let mut stream = opened.map_err(std::io::Error::other)?;
         let mut byte = [0];
-        stream.read_exact(&mut byte).await.unwrap();
+        stream.read_exact(&mut byte).await?;
         assert_eq!(byte, [1]);
-        stream
+        Ok(stream)
     }
 
     pub async fn closed(&self) {

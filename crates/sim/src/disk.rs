@@ -1,0 +1,129 @@
+//! A simulated disk: what survives a crash. Rows are shared between offices, as a thousand of them hold
+//! the same ones.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use fasti_core::ids::EntryHash;
+use fasti_core::notice::{SignedNotice, Topic};
+use fasti_core::row::Row;
+use fasti_core::{Incarnation, LogId, OfficeId, Stored, Write};
+
+use crate::mutation::Mutation;
+
+/// Every row of the world once, and a number for each entry.
+#[derive(Default)]
+pub(crate) struct Shelf {
+    rows: BTreeMap<(EntryHash, bool), Rc<Row>>,
+    numbers: BTreeMap<EntryHash, u32>,
+}
+
+impl Shelf {
+    pub(crate) fn number(&mut self, hash: EntryHash) -> u32 {
+        let next = self.numbers.len() as u32;
+        *self.numbers.entry(hash).or_insert(next)
+    }
+
+    /// The number of an entry that some office has stored.
+    pub(crate) fn known(&self, hash: &EntryHash) -> Option<u32> {
+        self.numbers.get(hash).copied()
+    }
+
+    fn share(&mut self, row: &Row) -> Rc<Row> {
+        let key = (row.hash, row.signature.is_some());
+        match self.rows.get(&key) {
+            Some(held) if **held == *row => held.clone(),
+            _ => {
+                let row = Rc::new(row.clone());
+                self.rows.insert(key, row.clone());
+                row
+            }
+        }
+    }
+}
+
+/// What an office has made durable.
+#[derive(Clone, Default)]
+pub(crate) struct Disk {
+    pub(crate) rows: Vec<Rc<Row>>,
+    /// Which entries are there: a bit for each number of the shelf.
+    held: Vec<u64>,
+    notices: BTreeMap<(OfficeId, Topic), SignedNotice>,
+    conflicts: BTreeSet<(String, String)>,
+    incarnation: Option<Incarnation>,
+    forks: BTreeMap<LogId, u64>,
+    snapshot: Option<(u64, Vec<u8>)>,
+}
+
+impl Disk {
+    /// Makes one transaction durable.
+    ///
+    /// # Errors
+    /// A row that leaves a gap.
+    pub(crate) fn commit(
+        &mut self,
+        shelf: &mut Shelf,
+        writes: &[Write],
+        mutation: Mutation,
+    ) -> Result<(), String> {
+        for write in writes {
+            match write {
+                Write::Entry { index, row } => {
+                    let number = shelf.number(row.hash) as usize;
+                    let row = shelf.share(row);
+                    let (index, rows) = (*index as usize, self.rows.len());
+                    if index > rows {
+                        return Err(format!("row {index} is written where {rows} is the next"));
+                    } else if index == rows {
+                        self.rows.push(row);
+                    } else {
+                        self.rows[index] = row;
+                    }
+                    if self.held.len() <= number / 64 {
+                        self.held.resize(number / 64 + 1, 0);
+                    }
+                    self.held[number / 64] |= 1 << (number % 64);
+                }
+                Write::Notice(notice) => {
+                    self.notices.insert((notice.office, notice.topic), notice.clone());
+                }
+                Write::Conflict { .. } if mutation == Mutation::ForgetConflicts => {}
+                Write::Conflict { uid, path, open } => {
+                    let key = (uid.clone(), path.clone());
+                    if *open {
+                        self.conflicts.insert(key)
+                    } else {
+                        self.conflicts.remove(&key)
+                    };
+                }
+                Write::Incarnation(incarnation) => self.incarnation = Some(*incarnation),
+                Write::Fork { log, seq, .. } => {
+                    self.forks.insert(*log, *seq);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the entry with this number is there.
+    pub(crate) fn holds(&self, number: u32) -> bool {
+        let number = number as usize;
+        self.held.get(number / 64).is_some_and(|bits| bits & (1 << (number % 64)) != 0)
+    }
+
+    /// Keeps the document as it is after so many entries.
+    pub(crate) fn save_snapshot(&mut self, covered: u64, document: Vec<u8>) {
+        self.snapshot = Some((covered, document));
+    }
+
+    /// What a core is opened from, besides the rows.
+    pub(crate) fn stored(&self) -> Stored {
+        Stored {
+            snapshot: self.snapshot.clone(),
+            notices: self.notices.values().cloned().collect(),
+            conflicts: self.conflicts.iter().cloned().collect(),
+            incarnation: self.incarnation,
+            forks: self.forks.iter().map(|(log, seq)| (*log, *seq)).collect(),
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! One simulated node: a core that is driven as production drives it. Inputs that come while the disk is
+//! busy wait and share the next step (group commit); what a step wants to tell the world comes out
+//! when its commit is durable; a crash loses all the rest.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use fasti_core::entry::Signer;
+use fasti_core::log::Chunks;
+use fasti_core::message::Message;
+use fasti_core::{
+    Config, Core, Effect, Input, Instant, LogId, Now, OfficeId, RequestId, TicketId, Write,
+};
+
+use crate::disk::Disk;
+use crate::mutation::{Mutation, shuffle};
+use crate::network::Lane;
+use crate::oracle::{Broken, Invariant};
+use crate::world::{Happening, MILLISECOND, World};
+
+/// The wall clock at the start: some day in November 2023, in milliseconds.
+const WALL_START: i64 = 1_700_000_000_000;
+
+/// A step whose writes are on their way to the disk.
+pub(crate) struct Commit {
+    writes: Vec<Write>,
+    effects: Vec<Effect>,
+}
+
+/// A node.
+pub(crate) struct Office {
+    pub(crate) id: OfficeId,
+    pub(crate) signer: Signer,
+    /// None while it is down.
+    pub(crate) core: Option<Core>,
+    /// Counts starts and crashes, so that what was planned for an earlier life is void.
+    pub(crate) life: u32,
+    pub(crate) disk: Disk,
+    pub(crate) inbox: Vec<Input>,
+    pub(crate) commit: Option<Commit>,
+    /// When the next `Due` is planned for.
+    due: Option<u64>,
+    slow: bool,
+    /// How far the wall clock is off, in milliseconds.
+    pub(crate) clock_off: i64,
+    /// Whom it wants to be linked with.
+    pub(crate) wanted: BTreeSet<usize>,
+    /// Whom it lets connect.
+    pub(crate) admits: BTreeSet<OfficeId>,
+    pub(crate) tickets: BTreeSet<TicketId>,
+    /// Whom a newcomer knows from its ticket.
+    pub(crate) sponsor: Option<usize>,
+    /// It has been started once.
+    pub(crate) started: bool,
+}
+
+impl World {
+    /// Puts an office into the world, switched off.
+    pub(crate) fn add_office(&mut self, signer: Signer, disk: Disk) -> usize {
+        let place = self.offices.len();
+        let id = signer.office();
+        let slow = self.dice.chance(self.scenario.disk.slow);
+        let skew = self.scenario.clock.skew_seconds * 1000;
+        let clock_off = self.dice.below(2 * skew + 1) as i64 - skew as i64;
+        self.places.insert(id, place);
+        self.offices.push(Office {
+            id,
+            signer,
+            core: None,
+            life: 0,
+            disk,
+            inbox: Vec::new(),
+            commit: None,
+            due: None,
+            slow,
+            clock_off,
+            wanted: BTreeSet::new(),
+            admits: BTreeSet::new(),
+            tickets: BTreeSet::new(),
+            sponsor: None,
+            started: false,
+        });
+        place
+    }
+
+    /// The two clocks of an office.
+    pub(crate) fn clocks(&self, at: usize) -> Now {
+        let wall = WALL_START + (self.now / MILLISECOND) as i64 + self.offices[at].clock_off;
+        Now { monotonic: Instant(self.now), wall }
+    }
+
+    /// Starts an office from its disk.
+    pub(crate) fn open(&mut self, at: usize) -> Result<(), Broken> {
+        if self.offices[at].core.is_some() {
+            return Ok(());
+        }
+        let now = self.clocks(at);
+        let seed = self.dice.bytes();
+        let office = &self.offices[at];
+        let mut config = Config::new(self.network, office.signer.clone(), seed);
+        config.verifier = self.memo.clone();
+        let sponsor = office.sponsor.map(|sponsor| (self.offices[sponsor].id, Vec::new()));
+        config.bootstrap = sponsor.into_iter().collect();
+        let rows = office.disk.rows.iter().map(|row| Ok::<_, Infallible>((**row).clone()));
+        let stored = office.disk.stored();
+        let opened = catch_unwind(AssertUnwindSafe(|| Core::open(config, stored, rows, now)));
+        let core = match opened {
+            Ok(Ok(core)) => core,
+            Ok(Err(error)) => {
+                let detail = format!("office {at} can't be opened from its disk: {error}");
+                return Err(Broken::new(Invariant::AnsweredIsKept, detail));
+            }
+            Err(panic) => return Err(Broken::panic(at, &*panic)),
+        };
+        self.trace.note(self.now, at, "starts", &[], || format!("with {} entries", core.entries()));
+        let office = &mut self.offices[at];
+        office.core = Some(core);
+        office.life += 1;
+        office.started = true;
+        office.due = None;
+        self.check_restart(at)?;
+        let id = self.offices[at].id;
+        self.input(at, Input::Listening(vec![format!("/memory/{id:?}")]))
+    }
+
+    /// Takes away all that is not durable. A commit under way is wholly there or wholly not.
+    pub(crate) fn crash(&mut self, at: usize) -> Result<(), Broken> {
+        let office = &mut self.offices[at];
+        office.core = None;
+        office.life += 1;
+        office.inbox.clear();
+        office.wanted.clear();
+        office.admits.clear();
+        office.tickets.clear();
+        if let Some(commit) = office.commit.take()
+            && self.dice.chance(0.5)
+        {
+            let office = &mut self.offices[at];
+            office
+                .disk
+                .commit(&mut self.shelf, &commit.writes, self.mutation)
+                .map_err(|detail| Broken::new(Invariant::AnsweredIsKept, detail))?;
+        }
+        self.stats.crashes += 1;
+        self.trace.note(self.now, at, "crashes", &[], String::new);
+        self.drop_links(at);
+        self.forget_asked(at);
+        Ok(())
+    }
+
+    /// Gives an office an input, at once or when its disk is free.
+    pub(crate) fn input(&mut self, at: usize, input: Input) -> Result<(), Broken> {
+        if self.offices[at].core.is_none() {
+            return Ok(());
+        }
+        self.offices[at].inbox.push(input);
+        self.work(at)
+    }
+
+    pub(crate) fn due(&mut self, at: usize, life: u32) -> Result<(), Broken> {
+        if self.offices[at].life != life {
+            return Ok(());
+        }
+        self.offices[at].due = None;
+        self.input(at, Input::Tick)
+    }
+
+    /// Takes a step, unless the disk is busy.
+    pub(crate) fn work(&mut self, at: usize) -> Result<(), Broken> {
+        if self.offices[at].commit.is_some() {
+            return Ok(());
+        }
+        let now = self.clocks(at);
+        let office = &mut self.offices[at];
+        let mut inputs = std::mem::take(&mut office.inbox);
+        let Some(core) = &mut office.core else { return Ok(()) };
+        if self.mutation == Mutation::HashOrder {
+            inputs = shuffle(inputs);
+        }
+        let fragile = self.mutation == Mutation::PanicOnGarbage;
+        self.stats.steps += 1;
+        let taken = catch_unwind(AssertUnwindSafe(|| {
+            for input in inputs {
+                if fragile && let Input::Received(_, frame) = &input {
+                    assert!(Message::decode(frame).is_ok(), "this frame can't be");
+                }
+                core.handle(now, input);
+            }
+            (core.step(now), core.next_due())
+        }));
+        let (step, (due, _)) = taken.map_err(|panic| Broken::panic(at, &*panic))?;
+        let mut writes = Vec::new();
+        let effects = step.persist(|step| {
+            writes = step.to_vec();
+            Ok::<_, Infallible>(())
+        });
+        let effects = effects.unwrap_or_else(|never| match never {});
+        self.plan_due(at, due);
+        if writes.is_empty() {
+            return self.release(at, effects);
+        }
+        self.note_written(at, &writes);
+        let disk = &self.scenario.disk;
+        let range = if self.offices[at].slow { disk.slow_us } else { disk.commit_us };
+        let takes = self.dice.within(range);
+        let life = self.offices[at].life;
+        self.after(takes, Happening::Durable { at, life });
+        let early = self.mutation == Mutation::AckBeforeDurable;
+        let (now, later) = if early { (effects, Vec::new()) } else { (Vec::new(), effects) };
+        self.offices[at].commit = Some(Commit { writes, effects: later });
+        self.release(at, now)
+    }
+
+    /// Plans the core's next deadline, unless an earlier one is planned.
+    fn plan_due(&mut self, at: usize, due: Instant) {
+        // A deadline in the past is now; a millisecond on, so that time passes whatever a core says.
+        let due = due.0.max(self.now + MILLISECOND);
+        let office = &mut self.offices[at];
+        if office.due.is_none_or(|planned| planned > due || planned <= self.now) {
+            office.due = Some(due);
+            let life = office.life;
+            self.after(due - self.now, Happening::Due { at, life });
+        }
+    }
+
+    /// A commit is durable: its effects come out, and whatever waited is next.
+    pub(crate) fn durable(&mut self, at: usize, life: u32) -> Result<(), Broken> {
+        if self.offices[at].life != life {
+            return Ok(());
+        }
+        let Some(Commit { writes, effects }) = self.offices[at].commit.take() else {
+            return Ok(());
+        };
+        self.offices[at]
+            .disk
+            .commit(&mut self.shelf, &writes, self.mutation)
+            .map_err(|detail| Broken::new(Invariant::AnsweredIsKept, detail))?;
+        self.stats.commits += 1;
+        let now = self.now;
+        self.trace.note(now, at, "durable", &(writes.len() as u64).to_le_bytes(), || {
+            format!("{} writes", writes.len())
+        });
+        self.note_durable(at, &writes);
+        self.release(at, effects)?;
+        if self.offices[at].inbox.is_empty() { Ok(()) } else { self.work(at) }
+    }
+
+    /// Carries out effects.
+    fn release(&mut self, at: usize, effects: Vec<Effect>) -> Result<(), Broken> {
+        for effect in effects {
+            match effect {
+                Effect::Reply(request, reply) => self.replied(at, request, reply)?,
+                Effect::Push { to, frame } => {
+                    self.check_claims(at, &frame)?;
+                    let frame = self.frame(frame);
+                    for peer in to {
+                        if let Some(peer) = self.places.get(&peer).copied() {
+                            self.send(at, peer, Lane::Push, &frame);
+                        }
+                    }
+                }
+                Effect::Serve { to, fetch, from, end } => self.serve(at, &to, fetch, from, end),
+                Effect::Admit { members, tickets } => {
+                    self.offices[at].admits = members;
+                    self.offices[at].tickets = tickets;
+                }
+                Effect::Neighbours(neighbours) => {
+                    self.want(at, neighbours.into_keys().collect());
+                }
+                Effect::Appended(_) => {}
+                Effect::Alarm(text) => self.alarmed(at, text)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Cuts chunks out of the stored log, as production does.
+    fn serve(
+        &mut self,
+        at: usize,
+        to: &OfficeId,
+        fetch: u32,
+        mut from: Vec<(LogId, u64)>,
+        end: u64,
+    ) {
+        let Some(peer) = self.places.get(to).copied() else { return };
+        if self.mutation == Mutation::SkipRange && !from.is_empty() {
+            from.remove(0);
+        }
+        let from: std::collections::BTreeMap<LogId, u64> = from.into_iter().collect();
+        let mut chunks = Chunks::new();
+        let mut messages = Vec::new();
+        for row in self.offices[at].disk.rows.iter().take(end as usize) {
+            if from.get(&row.entry.log).is_some_and(|seq| row.entry.seq >= *seq)
+                && let Some(bundle) = chunks.add((**row).clone())
+            {
+                messages.push(Message::Chunk { fetch, last: false, bundle });
+            }
+        }
+        messages.push(Message::Chunk { fetch, last: true, bundle: chunks.finish() });
+        for message in messages {
+            let frame = self.frame(message.encode());
+            self.send(at, peer, Lane::Sync, &frame);
+        }
+    }
+
+    /// Puts a request to an office; what became of it comes to [`World::replied`].
+    pub(crate) fn ask(
+        &mut self,
+        at: usize,
+        asked: crate::clients::Asked,
+        command: fasti_core::Command,
+    ) -> Option<RequestId> {
+        self.offices[at].core.as_ref()?;
+        let request = self.clients.remember(at, asked);
+        self.offices[at].inbox.push(Input::Command(request, command));
+        Some(request)
+    }
+}
