@@ -165,12 +165,31 @@ fn start_threads(wiring: Wiring) -> anyhow::Result<Vec<std::thread::JoinHandle<(
     });
     let named = |name: &str| std::thread::Builder::new().name(name.into());
     Ok(vec![
-        named("committer").spawn(move || committer.run(&work))?,
+        named("committer").spawn(move || {
+            let _whole = AllOrNothing;
+            committer.run(&work);
+        })?,
         named("engine").spawn(move || {
+            let _whole = AllOrNothing;
             let _in_runtime = runtime.enter();
             engine.run(&runtime);
         })?,
     ])
+}
+
+/// Ends the process if its thread panics: half a node would answer probes and nothing else, for ever.
+/// What is durable is whole, so whoever supervises it can start it again at once.
+struct AllOrNothing;
+
+impl Drop for AllOrNothing {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!(
+                "the node ends because of a fault in it; start it again, and please report this"
+            );
+            std::process::exit(101);
+        }
+    }
 }
 
 /// Opens the core from the store; gives it with the number of entries under the snapshot.
