@@ -112,6 +112,21 @@ impl Run {
             .collect()
     }
 
+    /// The part of it after this place in the log, if there is one.
+    pub(crate) fn after(mut self, seq: u64) -> Option<Self> {
+        if self.first > seq {
+            return Some(self);
+        }
+        let known = usize::try_from(seq + 1 - self.first).ok()?;
+        if known >= self.links.len() {
+            return None;
+        }
+        self.prev = *self.hashes().get(known - 1)?;
+        self.first = seq + 1;
+        self.links.drain(..known);
+        Some(self)
+    }
+
     /// Whether its shape is within the limits; says what is not.
     pub fn check_shape(&self) -> Result<(), &'static str> {
         if self.links.is_empty() || self.first == 0 {

@@ -296,11 +296,12 @@ impl Gossip {
     fn take(&mut self, ledger: &mut Ledger, now: Now, from: OfficeId, bundle: Bundle) {
         let mut ready = vec![(from, bundle)];
         while let Some((from, bundle)) = ready.pop() {
+            let held = held(ledger, &bundle);
             match ledger.accept(&bundle) {
                 Ok(0) => {}
                 Ok(_) => {
                     ready.extend(self.woken(&bundle));
-                    self.forward(ledger, from, bundle);
+                    self.forward(ledger, from, bundle, &held);
                 }
                 Err(refused) => self.refused(ledger, now, from, bundle, refused),
             }
@@ -319,14 +320,16 @@ impl Gossip {
     }
 
     /// In a mesh the author has told everyone; on rings it goes on, but not back.
-    fn forward(&mut self, ledger: &Ledger, from: OfficeId, bundle: Bundle) {
+    fn forward(&mut self, ledger: &Ledger, from: OfficeId, bundle: Bundle, held: &[u64]) {
         if ledger.roster.members().len() <= overlay::MESH_MAX {
             return;
         }
         let mut to = self.audience();
         to.retain(|peer| *peer != from);
         if !to.is_empty() {
-            self.effects.push(Effect::Push { to, frame: Message::Push(bundle).encode() });
+            // What was held has been passed on before.
+            let new = bundle.into_iter().zip(held).filter_map(|(run, held)| run.after(*held));
+            self.effects.push(Effect::Push { to, frame: Message::Push(new.collect()).encode() });
         }
     }
 
@@ -428,13 +431,14 @@ impl Gossip {
             self.take(ledger, now, from, bundle);
             return;
         }
+        let held = held(ledger, &bundle);
         match ledger.accept(&bundle) {
             Ok(count) => {
                 if count > 0 {
                     for (from, bundle) in self.woken(&bundle) {
                         self.take(ledger, now, from, bundle);
                     }
-                    self.forward(ledger, from, bundle);
+                    self.forward(ledger, from, bundle, &held);
                 }
                 if let Some(fetch) = &mut self.fetch {
                     fetch.deadline = now.monotonic.after(FETCH_PATIENCE);
@@ -705,6 +709,12 @@ impl Gossip {
             self.notices_soon(ledger, now);
         }
     }
+}
+
+/// How many entries of each run's log are held.
+fn held(ledger: &Ledger, bundle: &Bundle) -> Vec<u64> {
+    let length = |run: &Run| ledger.graph.log(&run.log).map_or(0, |log| log.entries.len() as u64);
+    bundle.iter().map(length).collect()
 }
 
 /// Whether a peer's line says more than we hold. One that contradicts us is a fork, which the entries

@@ -20,6 +20,8 @@ pub(crate) struct Board {
     version: u64,
     /// Rises with every presence we learn.
     presences: u64,
+    /// Until the next notice: half of a hash over all of them.
+    digest: Option<[u8; 16]>,
     /// Not yet stored.
     unsaved: BTreeSet<Key>,
     /// One of them is ours: to be stored before anyone hears it.
@@ -63,6 +65,7 @@ impl Board {
     fn put(&mut self, notice: SignedNotice) {
         let key = (notice.office, notice.topic);
         self.version += 1;
+        self.digest = None;
         self.presences += u64::from(notice.topic == Topic::Presence);
         self.by_version.insert(self.version, key);
         if let Some((_, old)) = self.notices.insert(key, (notice, self.version)) {
@@ -89,7 +92,10 @@ impl Board {
     }
 
     /// Half a SHA-256 over office, topic and counter of all notices.
-    pub(crate) fn digest(&self) -> [u8; 16] {
+    pub(crate) fn digest(&mut self) -> [u8; 16] {
+        if let Some(digest) = self.digest {
+            return digest;
+        }
         let mut sha = Sha256::new();
         sha.update(b"fasti/notices/1\0");
         for ((office, topic), (notice, _)) in &self.notices {
@@ -100,6 +106,7 @@ impl Board {
         let hash: [u8; 32] = sha.finalize().into();
         let mut half = [0; 16];
         half.copy_from_slice(&hash[..16]);
+        self.digest = Some(half);
         half
     }
 

@@ -1,4 +1,5 @@
 //! The same seed gives the same trace, in one process and in two.
+#![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

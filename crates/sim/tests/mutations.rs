@@ -1,5 +1,6 @@
 //! The oracles bite: each bug made on purpose is found within a few seeds, as the invariant that it breaks.
 //! (`Mutation::HashOrder` breaks none; `determinism.rs` finds it.)
+#![allow(clippy::unwrap_used)]
 
 use std::path::Path;
 

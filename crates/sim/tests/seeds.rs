@@ -1,5 +1,6 @@
 //! Every scenario under some seeds: what runs on each change of the program. The suite as a whole is some
 //! hundreds of seeds; `fasti-sim run` runs as many as there is time for.
+#![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,5 @@
 //! Stories: runs that are about one thing, told with the numbers that matter.
+#![allow(clippy::unwrap_used)]
 
 use fasti_sim::{Options, Outcome, Scenario, run};
 
