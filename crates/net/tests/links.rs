@@ -59,6 +59,21 @@ async fn a_stranger_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_member_tells_where_else_it_listens() {
+    let mut a = Node::start(1, &[TCP]).await;
+    let b = Node::start(2, &[TCP, QUIC]).await;
+    b.know(&[(a.id, &a.addresses)]);
+    a.know(&[(b.id, &[])]);
+    // Often before the link is up.
+    let found = a.until(|event| match event {
+        Event::Discovered { peer, addresses } => Some((peer, addresses)),
+        _ => None,
+    });
+    let (peer, addresses) = found.await;
+    assert_eq!((peer, addresses.len()), (b.id, b.addresses.len()), "{addresses:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_removed_member_is_disconnected_at_once() {
     let (mut a, mut b) = pair(&[TCP]).await;
     let begun = Instant::now();
