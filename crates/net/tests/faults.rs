@@ -316,6 +316,27 @@ async fn joining_with_a_ticket() {
     }
 }
 
+/// Over TCP, as QUIC keeps its connections alive by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_join_that_takes_longer_than_a_dead_link_is_answered() {
+    let quick = Duration::from_millis(100);
+    let honest = Config { ping_interval: quick, ping_timeout: quick, ..config(1, &[TCP]) };
+    let mut node = Node::with(honest).await;
+    node.handle.admit([].into(), [common::ticket(9)].into());
+    let addresses = node.addresses.clone();
+    let joining =
+        tokio::spawn(async move { fasti_net::join([9; 32], &addresses, Vec::new()).await });
+    let reply = node.until(|event| match event {
+        Event::Join { reply, .. } => Some(reply),
+        _ => None,
+    });
+    let reply = reply.await;
+    // The consumer's disk is slow.
+    tokio::time::sleep(quick * 10).await;
+    reply.send(vec![5]).unwrap();
+    assert_eq!(joining.await.unwrap().unwrap(), [5]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_join_that_fails_says_why_for_each_address() {
     let node = Node::start(1, &[TCP]).await;
