@@ -34,6 +34,9 @@ struct Args {
     /// Receivers of propagate and burst; repeat for several [default: 3 and 10]
     #[arg(long, value_name = "N")]
     receivers: Vec<usize>,
+    /// The one transport that nodes listen on [default: both, and links are made on QUIC]
+    #[arg(long, value_enum)]
+    transport: Option<Transport>,
     /// Changes that a fresh node has to get; repeat for several [default: 10000 and 100000]
     #[arg(long, value_name = "N")]
     changes: Vec<u64>,
@@ -53,6 +56,14 @@ enum What {
     InProcess,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Transport {
+    /// QUIC alone
+    Quic,
+    /// TCP alone
+    Tcp,
+}
+
 fn main() -> ExitCode {
     if std::env::var_os(AS_NODE).is_some() {
         return fasti_node::main();
@@ -70,7 +81,13 @@ fn main() -> ExitCode {
 }
 
 fn measure(args: &Args) -> anyhow::Result<Value> {
-    let fasti = Fasti::myself(AS_NODE)?;
+    let fasti = match args.transport {
+        None => Fasti::myself(AS_NODE)?,
+        Some(Transport::Quic) => {
+            Fasti::myself(AS_NODE)?.listening_on("/ip4/127.0.0.1/udp/0/quic-v1")
+        }
+        Some(Transport::Tcp) => Fasti::myself(AS_NODE)?.listening_on("/ip4/127.0.0.1/tcp/0"),
+    };
     let wants = |what| args.what.is_empty() || args.what.contains(&what);
     let receivers = if args.receivers.is_empty() { vec![3, 10] } else { args.receivers.clone() };
     let changes =

@@ -1,5 +1,6 @@
 //! A node's HTTP API, as a program sees it.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
 use std::time::Duration;
 
@@ -68,6 +69,25 @@ impl Api {
         Ok(Answer { status, etag, body: serde_json::from_str(&text).unwrap_or(Value::Null) })
     }
 
+    /// A read without the node's token, but perhaps with another `Authorization`.
+    ///
+    /// # Errors
+    /// If there is no answer.
+    pub fn without_token(&self, path: &str, with: Option<&str>) -> anyhow::Result<Answer> {
+        let mut request = self.agent.get(format!("{}{path}", self.http));
+        if let Some(with) = with {
+            request = request.header("authorization", with);
+        }
+        let mut response = request.call()?;
+        let status = response.status().as_u16();
+        let body = response.body_mut().read_to_string()?;
+        Ok(Answer {
+            status,
+            etag: String::new(),
+            body: serde_json::from_str(&body).unwrap_or(Value::Null),
+        })
+    }
+
     /// A read that must succeed.
     ///
     /// # Errors
@@ -115,6 +135,22 @@ impl Api {
     pub fn frontier(&self) -> anyhow::Result<String> {
         let status = self.get("/v1/status")?;
         Ok(status["frontier"].as_str().context("a status without frontier")?.to_owned())
+    }
+
+    /// The hashes of all entries that the node holds.
+    ///
+    /// # Errors
+    /// If the node doesn't answer.
+    pub fn entries(&self) -> anyhow::Result<BTreeSet<String>> {
+        let count =
+            self.get("/v1/status")?["entries"].as_u64().context("a status without entries")?;
+        let mut stream = self.follow("?from=0&entries_only=true")?;
+        let mut found = BTreeSet::new();
+        while (found.len() as u64) < count {
+            let entry = stream.next_entry()?;
+            found.insert(entry["entry"].as_str().unwrap_or_default().to_owned());
+        }
+        Ok(found)
     }
 
     /// One event as it stands; none if there is no such event.

@@ -38,7 +38,8 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// A running network of all these offices, linked with each other.
+    /// A running network of all these offices, linked with each other, each of which knows that it is
+    /// a member.
     ///
     /// # Errors
     /// If a node can't be started or joined.
@@ -49,6 +50,7 @@ impl Cluster {
             cluster.join(name)?;
         }
         cluster.wait_until_linked()?;
+        cluster.wait_until_equal()?;
         Ok(cluster)
     }
 

@@ -3,11 +3,13 @@
 
 mod api;
 mod cluster;
+mod load;
 mod node;
 
 pub use api::{Api, Stream, StreamEvent};
 pub use cluster::Cluster;
-pub use node::{Fasti, Node};
+pub use load::{Answered, Load};
+pub use node::{Fasti, Node, Said};
 
 use std::time::{Duration, Instant};
 

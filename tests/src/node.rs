@@ -17,12 +17,14 @@ use crate::api::Api;
 pub struct Fasti {
     program: PathBuf,
     env: Vec<(String, String)>,
+    listen: Vec<String>,
 }
 
 impl Fasti {
     /// The program itself.
     pub fn new(program: impl Into<PathBuf>) -> Self {
-        Self { program: program.into(), env: Vec::new() }
+        let listen = vec!["/ip4/127.0.0.1/udp/0/quic-v1".into(), "/ip4/127.0.0.1/tcp/0".into()];
+        Self { program: program.into(), env: Vec::new(), listen }
     }
 
     /// The running program, which is to act as `fasti` when it sees this variable.
@@ -37,6 +39,13 @@ impl Fasti {
     #[must_use]
     pub fn with_env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// With nodes that listen there and nowhere else.
+    #[must_use]
+    pub fn listening_on(mut self, address: &str) -> Self {
+        self.listen = vec![address.into()];
         self
     }
 
@@ -56,6 +65,19 @@ impl Fasti {
         Ok(self.command(dir, args).output()?)
     }
 
+    /// Runs a call to its end; gives its status and what it said.
+    ///
+    /// # Errors
+    /// If it can't be run, or was ended by a signal.
+    pub fn says(&self, dir: &Path, args: &[&str]) -> anyhow::Result<Said> {
+        let output = self.output(dir, args)?;
+        Ok(Said {
+            status: output.status.code().context("ended by a signal")?,
+            out: String::from_utf8(output.stdout)?,
+            err: String::from_utf8(output.stderr)?,
+        })
+    }
+
     /// Runs a call that must succeed, and gives what it prints.
     ///
     /// # Errors
@@ -67,6 +89,17 @@ impl Fasti {
         }
         Ok(String::from_utf8(output.stdout)?.trim().to_owned())
     }
+}
+
+/// What a call said.
+#[derive(Debug)]
+pub struct Said {
+    /// Its exit status.
+    pub status: i32,
+    /// What it printed on stdout.
+    pub out: String,
+    /// What it printed on stderr.
+    pub err: String,
 }
 
 /// A node of a test or an example. It is killed when it is dropped.
@@ -92,7 +125,7 @@ impl Node {
             office: String::new(),
             fasti: fasti.clone(),
             dir: dir.into(),
-            listen: vec!["/ip4/127.0.0.1/udp/0/quic-v1".into(), "/ip4/127.0.0.1/tcp/0".into()],
+            listen: fasti.listen.clone(),
             process: None,
             api: None,
         }

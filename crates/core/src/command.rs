@@ -296,8 +296,10 @@ pub enum CommandError {
         "this node has not yet received its admission from the network; it connects to {0} or another member by itself, try again in a moment"
     )]
     NotYetMember(String),
-    /// The disk refused; nothing was done.
-    #[error("not written: {0}; free some space or repair the disk, then repeat")]
+    /// The disk refused. Whether the write is on it nobody knows before it is read again.
+    #[error(
+        "not confirmed, as the disk failed: {0}; free some space or repair the disk, and look before you repeat: it may have been written all the same"
+    )]
     Storage(String),
     /// The node is going down or too busy.
     #[error("the node is not available: {0}")]

@@ -134,13 +134,16 @@ impl Run {
         Ok(())
     }
 
-    /// Its entries one by one.
-    pub fn into_entries(self) -> impl Iterator<Item = Entry> {
+    /// Its entries one by one, given [`Run::hashes`].
+    pub(crate) fn into_entries(
+        self,
+        hashes: Vec<EntryHash>,
+    ) -> impl Iterator<Item = (EntryHash, Entry)> {
         let Self { log, first, mut prev, links, .. } = self;
-        links.into_iter().enumerate().map(move |(at, link)| {
-            let entry = Entry { log, seq: first + at as u64, prev, link };
-            prev = entry.hash();
-            entry
+        (first..).zip(links).zip(hashes).map(move |((seq, link), hash)| {
+            let entry = Entry { log, seq, prev, link };
+            prev = hash;
+            (hash, entry)
         })
     }
 }

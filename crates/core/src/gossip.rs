@@ -14,7 +14,7 @@ use crate::ledger::{Ledger, Refused};
 use crate::message::{Line, Message};
 use crate::notice::{ACK_HEADS_MAX, Acknowledgement, Presence, SignedNotice, Topic};
 use crate::notices::Board;
-use crate::overlay;
+use crate::overlay::{self, Overlay};
 use crate::pending::Pending;
 use crate::step::Effect;
 use crate::time::{Dice, Instant, MILLISECOND, Now, SECOND};
@@ -27,10 +27,13 @@ const HEARTBEAT: u64 = 10 * SECOND;
 const GAP_PATIENCE: u64 = 100 * MILLISECOND;
 /// A fetch that brings nothing for so long has failed.
 const FETCH_PATIENCE: u64 = 10 * SECOND;
-/// A peer whose fetch failed is left alone for so long.
-const FETCH_PAUSE: u64 = SECOND;
+/// A peer whose fetch failed is left alone for so long, and for twice as long each time it fails again,
+/// up to some 30 seconds.
+const FETCH_PAUSE: u64 = SECOND / 2;
 /// Notices are collected for so long in a small network, and for [`NOTICE_DELAY_PER_MEMBER`] for each
 /// member in a large one, where every office hears every other's: the load per office stays the same.
+/// Up to twice as much is added by chance: one change makes every office acknowledge, and if all did
+/// so at the same moment, the next change would have to wait behind that.
 const NOTICE_DELAY: u64 = 100 * MILLISECOND;
 const NOTICE_DELAY_PER_MEMBER: u64 = 10 * MILLISECOND;
 /// Notices that are not ours are stored with the next entries, or after so long.
@@ -54,6 +57,12 @@ struct Peer {
     told: Option<Index>,
     /// What it holds and we lacked when it said so.
     offers: Vec<Line>,
+    /// The number of its entries when it said so.
+    offered_at: u64,
+    /// Fetches that failed in a row.
+    failures: u32,
+    /// Things that it sent and that were refused.
+    refusals: u64,
     /// Don't fetch from it before.
     pause: Instant,
     /// Wall clock of its last frame.
@@ -72,6 +81,7 @@ type Due = (Instant, &'static str);
 
 pub(crate) struct Gossip {
     pub(crate) board: Board,
+    pub(crate) overlay: Overlay,
     peers: BTreeMap<OfficeId, Peer>,
     last_seen: BTreeMap<OfficeId, i64>,
     pending: Pending,
@@ -97,6 +107,7 @@ impl Gossip {
         let boot = dice.next();
         Self {
             board: Board::default(),
+            overlay: Overlay::default(),
             peers: BTreeMap::new(),
             last_seen: BTreeMap::new(),
             pending: Pending::default(),
@@ -190,9 +201,9 @@ impl Gossip {
                 self.compare(ledger, from, frontier);
                 self.compare_notices(ledger, now, from, notices);
             }
-            Message::Frontier { boot, ask, lines } => {
+            Message::Frontier { boot, ask, entries, lines } => {
                 self.note_boot(from, boot);
-                self.offered(ledger, now, from, lines);
+                self.offered(ledger, now, from, entries, lines);
                 let told = self.peers.get(&from).and_then(|peer| peer.told);
                 if ask && told != Some(ledger.graph.len()) {
                     self.tell(ledger, from, false);
@@ -201,10 +212,10 @@ impl Gossip {
             Message::Push(bundle) => {
                 self.take(ledger, now, from, bundle);
             }
-            Message::Want { fetch, from: ranges } => {
+            Message::Want { fetch, entries, from: ranges } => {
                 let held = |(log, _): &(LogId, u64)| ledger.graph.log(log).is_some();
                 let ranges = ranges.into_iter().filter(held).take(LINES_MAX).collect();
-                let end = u64::from(ledger.graph.len());
+                let end = u64::from(ledger.graph.len()).min(entries);
                 self.effects.push(Effect::Serve { to: from, fetch, from: ranges, end });
             }
             Message::Chunk { fetch, last, bundle } => {
@@ -218,8 +229,8 @@ impl Gossip {
         if let Some(peer) = self.peers.get_mut(&from)
             && peer.boot != Some(boot)
         {
-            let last_seen = peer.last_seen;
-            *peer = Peer { boot: Some(boot), last_seen, ..Peer::default() };
+            let Peer { last_seen, refusals, .. } = *peer;
+            *peer = Peer { boot: Some(boot), last_seen, refusals, ..Peer::default() };
         }
     }
 
@@ -239,24 +250,42 @@ impl Gossip {
         let Some(peer) = self.peers.get_mut(&to) else { return };
         peer.told = Some(ledger.graph.len());
         let lines = ledger.graph.lines_since(peer.base);
-        let message = Message::Frontier { boot: self.boot, ask, lines };
+        let entries = u64::from(ledger.graph.len());
+        let message = Message::Frontier { boot: self.boot, ask, entries, lines };
         self.send(to, &message);
     }
 
-    fn offered(&mut self, ledger: &mut Ledger, now: Now, from: OfficeId, lines: Vec<Line>) {
-        let lacking: Vec<Line> =
-            lines.into_iter().take(LINES_MAX).filter(|line| lacks(ledger, line)).collect();
+    fn offered(
+        &mut self,
+        ledger: &mut Ledger,
+        now: Now,
+        from: OfficeId,
+        entries: u64,
+        lines: Vec<Line>,
+    ) {
+        let lines = lines.into_iter().take(LINES_MAX);
+        let lacking: Vec<Line> = lines.filter(|line| lacks(ledger, line)).collect();
         if let Some(peer) = self.peers.get_mut(&from) {
             peer.offers = lacking;
+            peer.offered_at = entries;
         }
         self.fetch_next(ledger, now);
     }
 
     // ---- Pushing ----
 
-    /// Pushes entries of our own to every neighbour.
+    /// To whom to push what is new: the successors on the rings, and peers who have no place there
+    /// (yet), such as a newcomer. All peers, if so few successors are linked that it would hardly get on.
+    fn audience(&self) -> Vec<OfficeId> {
+        let Overlay { neighbours, successors } = &self.overlay;
+        let wanted = |peer: &OfficeId| successors.contains(peer) || !neighbours.contains(peer);
+        let audience: Vec<_> = self.peers().filter(wanted).collect();
+        if audience.len() < 2 { self.peers().collect() } else { audience }
+    }
+
+    /// Pushes entries of our own.
     pub(crate) fn publish(&mut self, runs: Vec<Run>) {
-        let to: Vec<OfficeId> = self.peers().collect();
+        let to = if runs.is_empty() { Vec::new() } else { self.audience() };
         for run in runs {
             self.effects
                 .push(Effect::Push { to: to.clone(), frame: Message::Push(vec![run]).encode() });
@@ -289,12 +318,13 @@ impl Gossip {
         hashes.iter().flat_map(|hash| self.pending.arrived(hash)).collect()
     }
 
-    /// In a mesh the author has told everyone; otherwise all but the one it came from are told.
+    /// In a mesh the author has told everyone; on rings it goes on, but not back.
     fn forward(&mut self, ledger: &Ledger, from: OfficeId, bundle: Bundle) {
         if ledger.roster.members().len() <= overlay::MESH_MAX {
             return;
         }
-        let to: Vec<OfficeId> = self.peers().filter(|peer| *peer != from).collect();
+        let mut to = self.audience();
+        to.retain(|peer| *peer != from);
         if !to.is_empty() {
             self.effects.push(Effect::Push { to, frame: Message::Push(bundle).encode() });
         }
@@ -318,8 +348,21 @@ impl Gossip {
             Refused::UnknownAuthor(_) => self.gap_soon(now, from),
             Refused::Fork(log, seq) => ledger.note_fork(log, seq, &bundle),
             Refused::Bad(what) => {
-                ledger.alarms.push(format!("refused entries that came from {from}: {what}"));
+                self.complain(
+                    ledger,
+                    from,
+                    &format!("refused entries that came from {from}: {what}"),
+                );
             }
+        }
+    }
+
+    /// Tells operators of something that a peer sent, ever more rarely: the first, second, fourth time.
+    pub(crate) fn complain(&mut self, ledger: &mut Ledger, from: OfficeId, what: &str) {
+        let Some(peer) = self.peers.get_mut(&from) else { return };
+        peer.refusals += 1;
+        if peer.refusals.is_power_of_two() {
+            ledger.alarms.push(format!("{what} ({} such things so far)", peer.refusals));
         }
     }
 
@@ -365,7 +408,8 @@ impl Gossip {
         self.fetches = self.fetches.wrapping_add(1);
         let number = self.fetches;
         self.fetch = Some(Fetch { from, number, deadline: now.monotonic.after(FETCH_PATIENCE) });
-        self.send(from, &Message::Want { fetch: number, from: wanted });
+        let entries = peer.offered_at;
+        self.send(from, &Message::Want { fetch: number, entries, from: wanted });
     }
 
     fn chunk(
@@ -413,6 +457,7 @@ impl Gossip {
         if let Some(peer) = self.peers.get_mut(&from) {
             // What is lacking now is newer, or was withheld; either way the next comparison tells.
             peer.offers.clear();
+            peer.failures = 0;
         }
         self.hello(ledger, from);
         self.fetch_next(ledger, now);
@@ -422,7 +467,8 @@ impl Gossip {
     fn fetch_failed(&mut self, ledger: &mut Ledger, now: Now, from: OfficeId) {
         self.fetch = None;
         if let Some(peer) = self.peers.get_mut(&from) {
-            peer.pause = now.monotonic.after(FETCH_PAUSE);
+            peer.failures += 1;
+            peer.pause = now.monotonic.after(FETCH_PAUSE << peer.failures.min(6));
         }
         self.fetch_next(ledger, now);
     }
@@ -437,7 +483,9 @@ impl Gossip {
         } else {
             NOTICE_DELAY_PER_MEMBER * members as u64
         };
-        self.notices_due.get_or_insert(now.monotonic.after(delay));
+        if self.notices_due.is_none() {
+            self.notices_due = Some(now.monotonic.after(delay + self.dice.below(2 * delay)));
+        }
     }
 
     /// Says where we can be reached, if that is new.
@@ -522,26 +570,31 @@ impl Gossip {
         let mesh = ledger.roster.members().len() <= overlay::MESH_MAX;
         if mesh || peer.notices_differ.0 > 2 {
             peer.notices_differ = (0, version);
-            self.send_notices(ledger, from, 0, false);
+            self.send_notices(ledger, &[from], 0, false);
         } else {
             self.notices_soon(ledger, now);
         }
     }
 
-    fn send_notices(&mut self, ledger: &Ledger, to: OfficeId, since: u64, own_only: bool) {
+    /// Sends notices, encoded once for all who get them.
+    fn send_notices(&mut self, ledger: &Ledger, to: &[OfficeId], since: u64, own_only: bool) {
         let own = ledger.office();
-        let notices: Vec<SignedNotice> = self
+        let notices: Vec<&SignedNotice> = self
             .board
             .since(since)
-            .filter(|notice| notice.office != to && (!own_only || notice.office == own))
-            .cloned()
+            .filter(|notice| !own_only || notice.office == own)
+            .filter(|notice| to != [notice.office])
             .collect();
-        for frame in notices.chunks(NOTICES_PER_FRAME) {
-            self.send(to, &Message::Notices(frame.to_vec()));
-        }
+        let frames = notices.chunks(NOTICES_PER_FRAME).map(|frame| {
+            let frame = Message::Notices(frame.iter().copied().cloned().collect()).encode();
+            Effect::Push { to: to.to_vec(), frame }
+        });
+        self.effects.extend(frames);
         let version = self.board.version();
-        if let Some(peer) = self.peers.get_mut(&to) {
-            peer.notices_seen = version;
+        for peer in to {
+            if let Some(peer) = self.peers.get_mut(peer) {
+                peer.notices_seen = version;
+            }
         }
     }
 
@@ -549,14 +602,15 @@ impl Gossip {
         self.acknowledge(ledger, now);
         let version = self.board.version();
         let mesh = ledger.roster.members().len() <= overlay::MESH_MAX;
-        let behind: Vec<(OfficeId, u64)> = self
-            .peers
-            .iter()
-            .filter(|(_, peer)| peer.notices_seen < version)
-            .map(|(office, peer)| (*office, peer.notices_seen))
-            .collect();
-        for (office, seen) in behind {
-            self.send_notices(ledger, office, seen, mesh && seen > 0);
+        let mut behind: BTreeMap<u64, Vec<OfficeId>> = BTreeMap::new();
+        for office in self.audience() {
+            let seen = self.peers.get(&office).map_or(version, |peer| peer.notices_seen);
+            if seen < version {
+                behind.entry(seen).or_default().push(office);
+            }
+        }
+        for (seen, offices) in behind {
+            self.send_notices(ledger, &offices, seen, mesh && seen > 0);
         }
         self.save_due.get_or_insert(now.monotonic.after(SAVE_DELAY));
     }

@@ -38,8 +38,9 @@ pub(crate) struct Log {
     pub(crate) entries: Vec<Index>,
     /// How many of them are applied changes.
     pub(crate) changes: u64,
-    /// One of the entries counts, so that the author's admission lies under it.
-    pub(crate) admitted: bool,
+    /// Entries of other logs that are known to lie under this log's last one: they lie under all
+    /// later ones too, and need not be looked for again.
+    under: BTreeSet<Index>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -113,7 +114,7 @@ impl Graph {
                 id: row.entry.log,
                 entries: Vec::new(),
                 changes: 0,
-                admitted: false,
+                under: BTreeSet::new(),
             });
             self.logs.len() as u32 - 1
         });
@@ -151,10 +152,7 @@ impl Graph {
                 return;
             }
             Standing::Void(_) => self.void += 1,
-            Standing::Applied => {
-                let log = self.nodes[index as usize].log;
-                self.logs[log as usize].admitted = true;
-            }
+            Standing::Applied => {}
         }
         for parent in &self.nodes[index as usize].parents {
             self.tips.remove(parent);
@@ -165,6 +163,18 @@ impl Graph {
             node.change = Some((applied.change, applied.max_op));
             self.logs[node.log as usize].changes += 1;
             self.by_change.insert(applied.change, index);
+        }
+    }
+
+    /// Whether an entry has been found under this log before.
+    pub(crate) fn is_known_under(&self, log: &LogId, old: Index) -> bool {
+        self.log(log).is_some_and(|log| log.under.contains(&old))
+    }
+
+    /// Remembers that these lie under this log's last entry.
+    pub(crate) fn remember_under(&mut self, log: &LogId, old: Vec<Index>) {
+        if let Some(place) = self.log_places.get(log) {
+            self.logs[*place as usize].under.extend(old);
         }
     }
 

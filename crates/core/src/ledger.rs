@@ -167,6 +167,7 @@ impl Ledger {
         let mut signatures = BTreeMap::new();
         for run in bundle {
             run.check_shape().map_err(Refused::Bad)?;
+            self.check_ground(run)?;
             let new = self.new_of(run)?;
             if new.is_empty() {
                 continue;
@@ -191,6 +192,17 @@ impl Ledger {
             self.append(hash, entry, signature);
         }
         Ok(count)
+    }
+
+    /// All but the founding entry build upon it, if only from afar: what builds upon nothing can't have
+    /// been written by a member.
+    fn check_ground(&self, run: &Run) -> Result<(), Refused> {
+        let rootless =
+            run.first == 1 && run.links.first().is_some_and(|link| link.parents.is_empty());
+        if rootless && run.hashes().first() != Some(&EntryHash(self.network.0)) {
+            return Err(Refused::Bad("an entry that builds upon nothing"));
+        }
+        Ok(())
     }
 
     /// The entries of a run that we don't hold, if its signature is good and it fits.
@@ -230,8 +242,7 @@ impl Ledger {
                 Err(Refused::Fork(run.log, length))
             };
         }
-        let entries = run.clone().into_entries();
-        Ok(hashes.into_iter().zip(entries).skip(meets).collect())
+        Ok(run.clone().into_entries(hashes).skip(meets).collect())
     }
 
     /// A run that lies wholly inside of what we hold, and differs.
@@ -342,8 +353,10 @@ impl Ledger {
             return;
         };
         let (standing, applied, statement) = self.judge(&entry, &parents);
+        let admissions = self.roster.admissions_under(&self.graph, &entry.log, &parents);
         let row = Row { hash, signature, standing, applied, entry };
         let index = self.graph.append(&row, parents.clone());
+        self.graph.remember_under(&row.entry.log, admissions);
         self.fold(statement.as_ref(), standing, &row.entry, hash, index, &parents);
         self.appended.push(Appended::of(u64::from(index), &row));
         self.writes.push(Write::Entry { index: u64::from(index), row });
@@ -369,9 +382,8 @@ impl Ledger {
         };
         let may = |roles: &[Role]| self.roster.may(&self.graph, &entry.log, parents, roles);
         let verdict = match &statement {
-            Statement::Found(_) if entry.hash().0 == self.network.0 && self.graph.len() == 0 => {
-                Ok(None)
-            }
+            // Its hash is the network's id: nothing else can be it, wherever it comes in the log.
+            Statement::Found(_) if entry.hash().0 == self.network.0 => Ok(None),
             Statement::Found(_) => Err(Void::SecondFounding),
             Statement::Invite(_) if !may(&[Role::Admin]) => Err(Void::NotAllowed),
             Statement::Invite(invite) if !is_sound(invite) => Err(Void::Malformed),
@@ -565,6 +577,12 @@ impl Ledger {
         self.append(hash, entry, None);
         self.unsigned_bytes += size;
         if let Some(Write::Entry { row, .. }) = self.writes.last() {
+            if row.standing == Standing::Deferred {
+                self.alarms.push(
+                    "this node writes under rules that it doesn't understand itself: upgrade it"
+                        .into(),
+                );
+            }
             if let Standing::Void(why) = row.standing {
                 self.alarms
                     .push(format!("our own entry {hash} is void ({why:?}); please report this"));

@@ -14,7 +14,7 @@ use crate::ids::{Digest, Incarnation, LogId, NetworkId, OfficeId, TicketId};
 use crate::ledger::{Ledger, TooLarge};
 use crate::message::Message;
 use crate::notice::{SignedNotice, Topic};
-use crate::overlay;
+use crate::overlay::Overlay;
 use crate::roster::is_name;
 use crate::row::{Row, Standing};
 use crate::statement::{Found, Role, Statement};
@@ -236,7 +236,8 @@ impl Core {
             Input::Received(peer, frame) => match Message::decode(&frame) {
                 Ok(message) => gossip.received(ledger, now, peer, message),
                 Err(error) => {
-                    ledger.alarms.push(format!("a frame from {peer} was ignored: {error}"));
+                    let what = format!("a frame from {peer} was ignored: {error}");
+                    gossip.complain(ledger, peer, &what);
                 }
             },
             Input::Congested(peer) => gossip.congested(ledger, peer),
@@ -295,24 +296,31 @@ impl Core {
 
     /// Says whom to admit and to connect, if that changed.
     fn connections(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        let presences = self.gossip.board.version();
-        if !std::mem::take(&mut self.ledger.roster_changed) && self.presences == presences {
+        let presences = self.gossip.board.presences();
+        let changed = std::mem::take(&mut self.ledger.roster_changed);
+        if !changed && self.presences == presences {
             return;
         }
         self.presences = presences;
-        let own = self.ledger.office();
-        let mut members: BTreeSet<OfficeId> =
-            self.ledger.roster.members().keys().copied().collect();
-        let mut wanted = overlay::neighbours(&members, &own);
-        if !self.ledger.is_member() {
-            members.extend(self.bootstrap.keys());
-            wanted.extend(self.bootstrap.keys());
+        let is_member = self.ledger.is_member();
+        if changed {
+            let own = self.ledger.office();
+            let mut members: BTreeSet<OfficeId> =
+                self.ledger.roster.members().keys().copied().collect();
+            self.gossip.overlay = Overlay::new(members.iter(), &own);
+            if !is_member {
+                members.extend(self.bootstrap.keys());
+            }
+            members.remove(&own);
+            let tickets = self.ledger.roster.open_tickets(now.wall);
+            if self.admitted.as_ref() != Some(&(members.clone(), tickets.clone())) {
+                self.admitted = Some((members.clone(), tickets.clone()));
+                effects.push(Effect::Admit { members, tickets });
+            }
         }
-        members.remove(&own);
-        let tickets = self.ledger.roster.open_tickets(now.wall);
-        if self.admitted.as_ref() != Some(&(members.clone(), tickets.clone())) {
-            self.admitted = Some((members.clone(), tickets.clone()));
-            effects.push(Effect::Admit { members, tickets });
+        let mut wanted = self.gossip.overlay.neighbours.clone();
+        if !is_member {
+            wanted.extend(self.bootstrap.keys());
         }
         let neighbours: BTreeMap<OfficeId, Vec<String>> =
             wanted.into_iter().map(|office| (office, self.addresses_of(&office))).collect();

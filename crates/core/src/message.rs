@@ -41,6 +41,8 @@ pub enum Message {
         boot: u64,
         /// Whether the sender wants the receiver's frontier in return.
         ask: bool,
+        /// How many entries the sender held when it said so; `Want` repeats it.
+        entries: u64,
         /// In the order of `LogId`.
         lines: Vec<Line>,
     },
@@ -48,8 +50,11 @@ pub enum Message {
     Push(Bundle),
     /// A request for these logs, each from a sequence number on. Answered by chunks.
     Want {
-        /// The receiver's number for this fetch.
+        /// The sender's number for this fetch.
         fetch: u32,
+        /// The number in the `Frontier` that it answers: what came to the receiver later is not part of
+        /// it, as it may build upon what this request doesn't ask for.
+        entries: u64,
         /// From which number on.
         from: Vec<(LogId, u64)>,
     },

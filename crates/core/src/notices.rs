@@ -18,6 +18,8 @@ pub(crate) struct Board {
     /// The same by version: a number that rises with every notice we learn.
     by_version: BTreeMap<u64, Key>,
     version: u64,
+    /// Rises with every presence we learn.
+    presences: u64,
     /// Not yet stored.
     unsaved: BTreeSet<Key>,
     /// One of them is ours: to be stored before anyone hears it.
@@ -61,6 +63,7 @@ impl Board {
     fn put(&mut self, notice: SignedNotice) {
         let key = (notice.office, notice.topic);
         self.version += 1;
+        self.presences += u64::from(notice.topic == Topic::Presence);
         self.by_version.insert(self.version, key);
         if let Some((_, old)) = self.notices.insert(key, (notice, self.version)) {
             self.by_version.remove(&old);
@@ -74,6 +77,10 @@ impl Board {
 
     pub(crate) fn version(&self) -> u64 {
         self.version
+    }
+
+    pub(crate) fn presences(&self) -> u64 {
+        self.presences
     }
 
     /// What was learnt after a version.

@@ -12,14 +12,37 @@ use crate::statement::{Admit, Found, Invite, Role};
 pub(crate) const NAME_BYTES_MAX: usize = 200;
 
 /// A member.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Member {
     pub(crate) name: String,
     pub(crate) roles: Vec<Role>,
-    /// The entries that admitted it, by hash: more than one if two sponsors did so at once. The first
-    /// gives name and roles, so that the order of arrival decides nothing.
-    admissions: BTreeMap<EntryHash, Index>,
+    /// The entries that admitted it, by hash, with what each gives: more than one if two sponsors did so
+    /// without knowing of each other.
+    admissions: BTreeMap<EntryHash, Admission>,
     pub(crate) shared_ticket: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Admission {
+    at: Index,
+    name: String,
+    roles: Vec<Role>,
+}
+
+impl Member {
+    /// Adds an admission. What the member is for people is the sum of all, so that the order of arrival
+    /// decides nothing: the name of the first by hash, and every role that one gives.
+    fn add(&mut self, hash: EntryHash, admission: Admission) {
+        self.admissions.insert(hash, admission);
+        self.name =
+            self.admissions.values().next().map(|first| first.name.clone()).unwrap_or_default();
+        let roles: BTreeSet<Role> = self
+            .admissions
+            .values()
+            .flat_map(|admission| admission.roles.iter().copied())
+            .collect();
+        self.roles = roles.into_iter().collect();
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -59,18 +82,13 @@ impl Roster {
 
     pub(crate) fn found(&mut self, author: OfficeId, found: &Found, hash: EntryHash, at: Index) {
         self.named.insert(author);
-        let member = Member {
-            name: found.name.clone(),
-            roles: vec![Role::Admin, Role::Approver, Role::Office],
-            admissions: BTreeMap::from([(hash, at)]),
-            shared_ticket: false,
-        };
-        self.members.insert(author, member);
+        let roles = vec![Role::Admin, Role::Approver, Role::Office];
+        let admission = Admission { at, name: found.name.clone(), roles };
+        self.members.entry(author).or_default().add(hash, admission);
     }
 
-    /// Whether the author of this log has one of these roles in an entry on top of these. What lies
-    /// under one entry of a log lies under the next, so that only a log's first entries need the
-    /// walk down to the admission.
+    /// Which admissions of an office give it one of these roles in an entry on top of these. Only what
+    /// lies under the entry counts, so that all nodes judge alike.
     pub(crate) fn may(
         &self,
         graph: &Graph,
@@ -78,13 +96,24 @@ impl Roster {
         parents: &[Index],
         roles: &[Role],
     ) -> bool {
-        self.members.get(&log.author).is_some_and(|member| {
-            let is_admitted = || {
-                graph.log(log).is_some_and(|log| log.admitted)
-                    || member.admissions.values().any(|since| graph.is_under(*since, parents))
-            };
-            member.roles.iter().any(|role| roles.contains(role)) && is_admitted()
+        let Some(member) = self.members.get(&log.author) else { return false };
+        let gives =
+            |admission: &&Admission| admission.roles.iter().any(|role| roles.contains(role));
+        member.admissions.values().filter(gives).any(|admission| {
+            graph.is_known_under(log, admission.at) || graph.is_under(admission.at, parents)
         })
+    }
+
+    /// The admissions of an office that lie under an entry: asked again for each entry of its log.
+    pub(crate) fn admissions_under(
+        &self,
+        graph: &Graph,
+        log: &LogId,
+        parents: &[Index],
+    ) -> Vec<Index> {
+        let Some(member) = self.members.get(&log.author) else { return Vec::new() };
+        let new = member.admissions.values().filter(|it| !graph.is_known_under(log, it.at));
+        new.map(|it| it.at).filter(|at| graph.is_under(*at, parents)).collect()
     }
 
     pub(crate) fn invite(&mut self, invite: Invite, hash: EntryHash, at: Index) {
@@ -102,6 +131,11 @@ impl Roster {
         time: i64,
     ) -> Result<(), TicketFault> {
         let graph = ledger.graph;
+        // Another ticket gives a member nothing, and nobody may take a role away by handing one in.
+        let known = self.members.get(&admit.office);
+        if known.is_some_and(|it| it.admissions.values().any(|it| graph.is_under(it.at, parents))) {
+            return Err(TicketFault::Member);
+        }
         let ticket = self.tickets.get(&admit.ticket).ok_or(TicketFault::Unknown)?;
         let invite = ticket.invite_under(graph, parents).ok_or(TicketFault::Unknown)?;
         if time > invite.expires {
@@ -132,17 +166,8 @@ impl Roster {
         ticket.used_at.push(at);
         let shared =
             if ticket.used_by.len() > 1 { ticket.used_by.clone() } else { BTreeSet::new() };
-        let member = self.members.entry(admit.office).or_insert_with(|| Member {
-            name: String::new(),
-            roles: Vec::new(),
-            admissions: BTreeMap::new(),
-            shared_ticket: false,
-        });
-        member.admissions.insert(hash, at);
-        if member.admissions.first_key_value().is_some_and(|(first, _)| *first == hash) {
-            member.name = invite.name;
-            member.roles = invite.roles;
-        }
+        let admission = Admission { at, name: invite.name, roles: invite.roles };
+        self.members.entry(admit.office).or_default().add(hash, admission);
         for office in shared {
             if let Some(member) = self.members.get_mut(&office) {
                 member.shared_ticket = true;
@@ -197,6 +222,7 @@ pub(crate) enum TicketFault {
     Expired,
     Used,
     NotProved,
+    Member,
 }
 
 impl TicketFault {
@@ -205,6 +231,7 @@ impl TicketFault {
             Self::Unknown => "no admin of this network has made it",
             Self::Expired => "it has expired",
             Self::Used => "it has been used",
+            Self::Member => "its holder is a member already",
             Self::NotProved => "its key did not sign the request",
         }
     }

@@ -133,7 +133,7 @@ fn an_upgraded_office_reads_again_what_it_held() {
     let (world, rows, older) = upgraded();
     let (mut core, writes) = open(&world, 2, Stored::default(), &older);
     assert_eq!(title(&mut core, "policy-A"), "second");
-    let mut mended = older.clone();
+    let mut mended = older;
     for write in writes {
         if let Write::Entry { index, row } = write {
             mended[index as usize] = row;

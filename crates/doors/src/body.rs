@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, StatusCode, header};
 use fasti_core::command::Object;
+use futures::StreamExt as _;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -15,6 +16,9 @@ pub(crate) const EVENT_BYTES_MAX: usize = 256 * 1024;
 
 /// Most bytes of a batch of events.
 pub(crate) const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Most bytes that are read of a body that is too long.
+const THROWN_AWAY_MAX: usize = 8 * BATCH_BYTES_MAX;
 
 /// How long a client may take to send a body: [`BATCH_BYTES_MAX`] over a slow line. A client that
 /// sends byte by byte must not hold a connection for ever.
@@ -41,15 +45,35 @@ pub(crate) fn require_media_type(headers: &HeaderMap, accepted: &[&str]) -> Resu
 
 /// Reads a body of at most `max` bytes.
 pub(crate) async fn read(body: Body, max: usize) -> Result<Bytes, Problem> {
-    match tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(body, max)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) if is_too_long(&error) => Err(too_large(max)),
+    match tokio::time::timeout(BODY_TIMEOUT, collect(body, max)).await {
+        Ok(Ok(Some(bytes))) => Ok(bytes),
+        Ok(Ok(None)) => Err(too_large(max)),
         Ok(Err(error)) => Err(Problem::malformed(format!("the body could not be read: {error}"))),
         Err(_) => {
             let detail = format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs());
             Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", detail))
         }
     }
+}
+
+/// The body; none if it is too long. Most clients look for an answer only when they have sent
+/// everything, and find a closed connection if nobody reads that: so what is too long is read on for
+/// a while and thrown away.
+async fn collect(body: Body, max: usize) -> Result<Option<Bytes>, axum::Error> {
+    let mut parts = body.into_data_stream();
+    let (mut bytes, mut length) = (Vec::new(), 0);
+    while let Some(part) = parts.next().await.transpose()? {
+        length += part.len();
+        if length <= max {
+            bytes.extend_from_slice(&part);
+        } else {
+            bytes = Vec::new();
+        }
+        if length > THROWN_AWAY_MAX {
+            break;
+        }
+    }
+    Ok((length <= max).then(|| bytes.into()))
 }
 
 pub(crate) fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, Problem> {
@@ -73,16 +97,4 @@ pub(crate) async fn read_object(
 pub(crate) fn too_large(max: usize) -> Problem {
     let detail = format!("the body has more than {max} bytes; split it up");
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", detail)
-}
-
-/// Whether [`axum::body::to_bytes`] gave up because of its limit: it says so only in the source.
-fn is_too_long(error: &axum::Error) -> bool {
-    let mut source: Option<&dyn std::error::Error> = Some(error);
-    while let Some(error) = source {
-        if error.is::<http_body_util::LengthLimitError>() {
-            return true;
-        }
-        source = error.source();
-    }
-    false
 }

@@ -279,7 +279,7 @@ impl Driver {
         let now = Instant::now();
         match event {
             LinkEvent::Up { peer, office, connection, address, outbox } => {
-                tracing::info!(%peer, %office, %address, "link up");
+                tracing::debug!(%peer, %office, %address, "link up");
                 self.redial.linked(&peer);
                 self.cells.links.fetch_add(1, Relaxed);
                 self.outboxes.insert(office, outbox);

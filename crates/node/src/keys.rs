@@ -35,18 +35,45 @@ pub(crate) fn find_or_draw(dir: &Path) -> anyhow::Result<[u8; 32]> {
     }
     let mut seed = [0; 32];
     getrandom::fill(&mut seed)?;
-    let unfinished = dir.join("office.key.new");
+    write(dir, "office.key", &hex::encode(seed))
+        .with_context(|| format!("the office's key can't be written to {}", dir.display()))?;
+    Ok(seed)
+}
+
+/// The token that callers show, or a new one: kept, so that programs on this machine go on after a
+/// restart.
+pub(crate) fn find_or_draw_token(dir: &Path) -> anyhow::Result<String> {
+    match fs::read_to_string(dir.join("http.token")) {
+        Ok(text) if text.trim().len() >= 32 => return Ok(text.trim().to_owned()),
+        Ok(_) => bail!(
+            "http.token in {} is too short to be safe: remove it for a new one",
+            dir.display()
+        ),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => {
+            return Err(error).context(format!("http.token in {} can't be read", dir.display()));
+        }
+    }
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes)?;
+    let token = hex::encode(bytes);
+    write(dir, "http.token", &token)
+        .with_context(|| format!("http.token can't be written to {}", dir.display()))?;
+    Ok(token)
+}
+
+/// Writes a secret: wholly or not at all, for its owner's eyes only.
+fn write(dir: &Path, name: &str, text: &str) -> io::Result<()> {
+    let unfinished = dir.join(format!("{name}.new"));
     match fs::remove_file(&unfinished) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut file = create_private(&unfinished)
-        .with_context(|| format!("the office's key can't be written to {}", dir.display()))?;
-    writeln!(file, "{}", hex::encode(seed))?;
+    let mut file = create_private(&unfinished)?;
+    writeln!(file, "{text}")?;
     file.sync_all()?;
-    fs::rename(unfinished, path(dir))?;
-    fs::File::open(dir)?.sync_all()?;
-    Ok(seed)
+    fs::rename(unfinished, dir.join(name))?;
+    fs::File::open(dir)?.sync_all()
 }
 
 /// The key in the folder.

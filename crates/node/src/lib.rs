@@ -61,7 +61,17 @@ fn call(cli: Cli) -> anyhow::Result<String> {
             Ok(print::fact("network", &network, json))
         }
         Call::Join { ticket } => {
-            join::join(&dir, &Ticket::from_text(&ticket)?).map(|()| String::new())
+            let ticket = Ticket::from_text(&ticket)?;
+            join::join(&dir, &ticket)?;
+            let (name, network) = (&ticket.name, ticket.network.to_string());
+            Ok(if json {
+                print::pretty(&serde_json::json!({ "network": network, "name": name }))
+            } else {
+                let (name, dir) = (clean(name), dir.display());
+                format!(
+                    "{name} is a member of network {network} now\nstart its node: fasti run --dir {dir}\n"
+                )
+            })
         }
         Call::Run(args) => run::run(&dir, &args).map(|()| String::new()),
         Call::Invite(args) => calls::members::invite(&client()?, &args, json),

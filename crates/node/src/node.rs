@@ -93,7 +93,7 @@ pub(crate) async fn run(settings: Settings, stop: impl Future<Output = ()>) -> a
         doors,
     })?;
 
-    let token = draw_token()?;
+    let token = keys::find_or_draw_token(&dir)?;
     let address = listener.local_addr()?;
     shared.wait_until_listening().await;
     let file = NodeFile {
@@ -139,6 +139,7 @@ fn start_threads(wiring: Wiring) -> anyhow::Result<Vec<std::thread::JoinHandle<(
     let (done, committed) = mpsc::unbounded_channel();
     let committer = Committer {
         server: chunks::Server::new(Arc::clone(&store), network.clone(), runtime.clone()),
+        snapshots: snapshots::Snapshots::default(),
         store: Arc::clone(&store),
         shared: Arc::clone(&shared),
         net: network,
@@ -164,12 +165,31 @@ fn start_threads(wiring: Wiring) -> anyhow::Result<Vec<std::thread::JoinHandle<(
     });
     let named = |name: &str| std::thread::Builder::new().name(name.into());
     Ok(vec![
-        named("committer").spawn(move || committer.run(&work))?,
+        named("committer").spawn(move || {
+            let _whole = AllOrNothing;
+            committer.run(&work);
+        })?,
         named("engine").spawn(move || {
+            let _whole = AllOrNothing;
             let _in_runtime = runtime.enter();
             engine.run(&runtime);
         })?,
     ])
+}
+
+/// Ends the process if its thread panics: half a node would answer probes and nothing else, for ever.
+/// What is durable is whole, so whoever supervises it can start it again at once.
+struct AllOrNothing;
+
+impl Drop for AllOrNothing {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!(
+                "the node ends because of a fault in it; start it again, and please report this"
+            );
+            std::process::exit(101);
+        }
+    }
 }
 
 /// Opens the core from the store; gives it with the number of entries under the snapshot.
@@ -190,12 +210,6 @@ fn bootstrap(store: &Store) -> anyhow::Result<BTreeMap<OfficeId, Vec<String>>> {
         return Ok(BTreeMap::new());
     };
     postcard::from_bytes(&bytes).context("the first members' addresses in the store are damaged")
-}
-
-fn draw_token() -> anyhow::Result<String> {
-    let mut token = [0; 32];
-    getrandom::fill(&mut token)?;
-    Ok(hex::encode(token))
 }
 
 /// Checks that a folder's node can be run at all, for errors before any log line.

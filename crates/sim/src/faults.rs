@@ -33,7 +33,9 @@ impl World {
     pub(crate) fn plan_faults(&mut self) {
         let scenario = self.scenario.clone();
         let faults = &scenario.faults;
-        self.some_time(scenario.clients.edit_every_ms * MILLISECOND, Happening::Edit);
+        if scenario.clients.edit_every_ms > 0 {
+            self.after(scenario.clients.from_second * SECOND, Happening::Edit);
+        }
         self.some_time(faults.crash_every_seconds * SECOND, Happening::Crash);
         self.some_time(
             faults.partition_every_seconds * SECOND,
@@ -181,11 +183,11 @@ impl World {
                         hash: EntryHash(dice.bytes()),
                     })
                     .collect();
-                Message::Frontier { boot: dice.below(3), ask: dice.chance(0.5), lines }.encode()
+                Message::Frontier { boot: dice.below(3), ask: dice.chance(0.5), entries: dice.below(99), lines }.encode()
             }
             (3, Some(log)) => {
                 let from = vec![(log, dice.within([u64::MAX - 2, u64::MAX])), (log, 0)];
-                Message::Want { fetch: dice.below(5) as u32, from }.encode()
+                Message::Want { fetch: dice.below(5) as u32, entries: dice.below(99), from }.encode()
             }
             _ => {
                 let length = dice.below(300) as usize;

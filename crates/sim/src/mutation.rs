@@ -15,6 +15,8 @@ pub enum Mutation {
     None,
     /// Effects come out before the writes are durable: the classic lost write (invariant 3).
     AckBeforeDurable,
+    /// The disk says that a transaction is durable and loses the latest one in a crash (invariant 3).
+    LyingDisk,
     /// Whoever serves a fetch leaves out the first of the ranges that were asked for (invariant 2).
     SkipRange,
     /// Inputs that share a step are taken in the order of a hash map: the same seed gives another trace

@@ -37,6 +37,8 @@ pub(crate) struct Office {
     /// Counts starts and crashes, so that what was planned for an earlier life is void.
     pub(crate) life: u32,
     pub(crate) disk: Disk,
+    /// For a lying disk: as it was before the latest transaction.
+    disk_before: Disk,
     pub(crate) inbox: Vec<Input>,
     pub(crate) commit: Option<Commit>,
     /// When the next `Due` is planned for.
@@ -69,6 +71,7 @@ impl World {
             signer,
             core: None,
             life: 0,
+            disk_before: Disk::default(),
             disk,
             inbox: Vec::new(),
             commit: None,
@@ -133,7 +136,10 @@ impl World {
         office.wanted.clear();
         office.admits.clear();
         office.tickets.clear();
-        if let Some(commit) = office.commit.take()
+        let under_way = office.commit.take();
+        if self.mutation == Mutation::LyingDisk {
+            office.disk = std::mem::take(&mut office.disk_before);
+        } else if let Some(commit) = under_way
             && self.dice.chance(0.5)
         {
             let office = &mut self.offices[at];
@@ -232,7 +238,11 @@ impl World {
         let Some(Commit { writes, effects }) = self.offices[at].commit.take() else {
             return Ok(());
         };
-        self.offices[at]
+        let office = &mut self.offices[at];
+        if self.mutation == Mutation::LyingDisk {
+            office.disk_before = office.disk.clone();
+        }
+        office
             .disk
             .commit(&mut self.shelf, &writes, self.mutation)
             .map_err(|detail| Broken::new(Invariant::AnsweredIsKept, detail))?;

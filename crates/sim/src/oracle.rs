@@ -236,7 +236,9 @@ impl World {
 
     /// Looks into a frame that is about to leave for the office's own acknowledgement.
     pub(crate) fn check_claims(&mut self, at: usize, frame: &[u8]) -> Result<(), Broken> {
-        if frame.get(1) != Some(&TAG_NOTICES) {
+        // Reading them all again would be most of the work of a thousand offices: there, some.
+        let skip = self.offices.len() > 64 && !self.stats.commits.is_multiple_of(16);
+        if skip || frame.get(1) != Some(&TAG_NOTICES) {
             return Ok(());
         }
         let Ok(Message::Notices(notices)) = Message::decode(frame) else { return Ok(()) };

@@ -116,6 +116,8 @@ pub struct Clients {
     pub edit_every_ms: u64,
     /// Of how many events; few of them make for more concurrency.
     pub events: u64,
+    /// Don't begin before this second.
+    pub from_second: u64,
     /// Stop after so many edits; 0 for no limit.
     pub edits_max: u64,
     /// Publish new policies only, as the measurements do.
@@ -124,7 +126,7 @@ pub struct Clients {
 
 impl Default for Clients {
     fn default() -> Self {
-        Self { edit_every_ms: 500, events: 5, edits_max: 0, publish_only: false }
+        Self { edit_every_ms: 500, events: 5, from_second: 0, edits_max: 0, publish_only: false }
     }
 }
 

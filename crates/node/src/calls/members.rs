@@ -33,7 +33,14 @@ pub(crate) fn status(client: &Client, json: bool) -> anyhow::Result<String> {
         ("office", cell(plain(&status["office"]))),
         ("network", cell(plain(&status["network"]))),
         ("frontier", cell(plain(&status["frontier"]))),
-        ("calendar", cell(format!("{} events, {} entries", number("events"), number("entries")))),
+        (
+            "calendar",
+            cell(
+                counted(number("events"), "event", "events")
+                    + ", "
+                    + &counted(number("entries"), "entry", "entries"),
+            ),
+        ),
         (
             "deliveries",
             styled(
@@ -55,6 +62,10 @@ pub(crate) fn status(client: &Client, json: bool) -> anyhow::Result<String> {
         }
     }
     Ok(card(&plain(&status["name"]), facts) + "\n" + &roster(&status["members"]))
+}
+
+fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 fn roster(members: &Value) -> String {

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use super::Shared;
 use super::chunks::Server;
 use super::engine::Callers;
-use super::snapshots;
+use super::snapshots::Snapshots;
 
 /// A step, who waits for its replies, and the document if a snapshot is due.
 pub(crate) struct Job {
@@ -36,6 +36,7 @@ pub(crate) struct Committer {
     pub(crate) shared: Arc<Shared>,
     pub(crate) net: net::Handle,
     pub(crate) server: Server,
+    pub(crate) snapshots: Snapshots,
     pub(crate) appended: tokio::sync::broadcast::Sender<Arc<[fasti_core::step::Appended]>>,
     pub(crate) committed: mpsc::UnboundedSender<Committed>,
 }
@@ -55,14 +56,14 @@ impl Committer {
                 Ok(effects) => {
                     self.carry_out(effects, callers);
                     if let Some((entries, document)) = snapshot {
-                        snapshots::save(&self.store, entries, &document);
+                        self.snapshots.save(&self.store, entries, document);
                     }
                     Committed::Stored
                 }
                 Err(error) => {
                     let error: fasti_store::CommitError = error;
-                    self.shared.failed();
                     let text = format!("{:#}", anyhow::Error::from(error));
+                    self.shared.failed(&text);
                     for caller in callers.into_values() {
                         let _ = caller.send(Err(CommandError::Storage(text.clone())));
                     }
@@ -73,6 +74,7 @@ impl Committer {
                 break;
             }
         }
+        self.snapshots.finish();
     }
 
     fn carry_out(&mut self, effects: Vec<Effect>, mut callers: Callers) {

@@ -197,12 +197,12 @@ impl Engine {
                 self.input(Input::Listening(self.addresses.clone()));
             }
             net::Event::Connected { peer, address } => {
-                tracing::info!(%peer, %address, "linked");
+                tracing::debug!(%peer, %address, "linked");
                 self.linked.insert(peer);
                 self.input(Input::Connected(peer));
             }
             net::Event::Disconnected { peer, reason } => {
-                tracing::info!(%peer, %reason, "link lost");
+                tracing::debug!(%peer, %reason, "link lost");
                 self.linked.remove(&peer);
                 self.input(Input::Disconnected(peer));
             }
@@ -277,6 +277,7 @@ impl Engine {
             }
             std::thread::sleep(REOPEN_PAUSE);
         }
+        self.shared.recovered();
         tracing::warn!("the store works again");
         self.input(Input::Listening(self.addresses.clone()));
         for peer in self.linked.clone() {

@@ -24,17 +24,24 @@ pub(crate) async fn answer(
     request: Vec<u8>,
     reply: oneshot::Sender<Vec<u8>>,
 ) {
-    let answer = admit(&handle, ticket, &request).await;
-    match &answer {
-        Ok(_) => tracing::info!(ticket = ?ticket, "admitted a new member"),
-        Err(why) => tracing::warn!(ticket = ?ticket, why, "refused a newcomer"),
+    let answer = match postcard::from_bytes(&request) {
+        Ok(JoinRequest { admit: asked }) => {
+            let office = asked.office;
+            let answer = admit(&handle, ticket, asked).await;
+            if answer.is_ok() {
+                tracing::info!(%office, ?ticket, "admitted a new member");
+            }
+            answer
+        }
+        Err(_) => Err("the request can't be read; is its fasti of another version?".to_owned()),
+    };
+    if let Err(why) = &answer {
+        tracing::warn!(?ticket, why, "refused a newcomer");
     }
     let _ = reply.send(postcard::to_stdvec(&answer).unwrap_or_default());
 }
 
-async fn admit(handle: &Handle, ticket: TicketId, request: &[u8]) -> JoinAnswer {
-    let JoinRequest { admit } = postcard::from_bytes(request)
-        .map_err(|_| "the request can't be read; is its fasti of another version?".to_owned())?;
+async fn admit(handle: &Handle, ticket: TicketId, admit: Admit) -> JoinAnswer {
     // The connection proved one ticket's key; the request must be about the same.
     if admit.ticket != ticket {
         return Err("the request is about another ticket".into());

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fasti_core::OfficeId;
@@ -20,6 +20,8 @@ pub(crate) struct Shared {
     net: net::Handle,
     addresses: watch::Sender<Vec<String>>,
     ready: AtomicBool,
+    /// Why the disk can't be written, if it can't.
+    trouble: Mutex<Option<String>>,
     entries: AtomicU64,
     commits: AtomicU64,
     commit_micros: AtomicU64,
@@ -34,6 +36,7 @@ impl Shared {
             net,
             addresses: watch::Sender::default(),
             ready: AtomicBool::new(false),
+            trouble: Mutex::new(None),
             entries: AtomicU64::new(entries),
             commits: AtomicU64::new(0),
             commit_micros: AtomicU64::new(0),
@@ -62,8 +65,14 @@ impl Shared {
         self.commit_micros.fetch_add(took.as_micros() as u64, Relaxed);
     }
 
-    pub(crate) fn failed(&self) {
+    pub(crate) fn failed(&self, why: &str) {
         self.failures.fetch_add(1, Relaxed);
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.to_owned());
+    }
+
+    /// The disk can be used again.
+    pub(crate) fn recovered(&self) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     pub(crate) fn appended(&self, appended: &[Appended]) {
@@ -83,7 +92,8 @@ impl fasti_doors::Node for Shared {
     }
 
     fn unready(&self) -> Option<String> {
-        (!self.ready.load(Relaxed)).then(|| "the node is starting".into())
+        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        trouble.or_else(|| (!self.ready.load(Relaxed)).then(|| "the node is starting".into()))
     }
 
     fn metrics(&self) -> Vec<Metric> {

@@ -2,6 +2,7 @@
 //! their own from a copy, compressed; a snapshot that fails costs time at the next start and nothing else.
 
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use fasti_core::{Document, Stored};
 use fasti_store::{Reader, Store};
@@ -12,20 +13,36 @@ const ZSTD_LEVEL: i32 = 1;
 /// Largest document that is loaded: some millions of events.
 const DOCUMENT_BYTES_MAX: usize = 4 << 30;
 
-pub(crate) fn save(store: &Arc<Store>, entries: u64, document: &Document) {
-    let (store, document) = (Arc::clone(store), document.clone());
-    let work = move || {
-        let saved = zstd::bulk::compress(&document.save(), ZSTD_LEVEL)
-            .map_err(anyhow::Error::from)
-            .and_then(|bytes| Ok(store.save_snapshot(entries, &bytes)?));
-        match saved {
-            Ok(()) => tracing::debug!(entries, "saved a snapshot"),
-            Err(error) => tracing::warn!("a snapshot could not be saved: {error:#}"),
+/// Saves snapshots, one at a time.
+#[derive(Default)]
+pub(crate) struct Snapshots(Option<JoinHandle<()>>);
+
+impl Snapshots {
+    /// Saves one beside what goes on; if the one before is not done yet, this one is left out.
+    pub(crate) fn save(&mut self, store: &Arc<Store>, entries: u64, document: Document) {
+        if self.0.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            return;
         }
-    };
-    let spawned = std::thread::Builder::new().name("snapshot".into()).spawn(work);
-    if let Err(error) = spawned {
-        tracing::warn!(%error, "no thread for a snapshot");
+        let store = Arc::clone(store);
+        let thread = std::thread::Builder::new().name("snapshot".into());
+        self.0 = thread.spawn(move || save(&store, entries, &document)).ok();
+    }
+
+    /// Waits until the last one is done.
+    pub(crate) fn finish(self) {
+        if let Some(thread) = self.0 {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn save(store: &Store, entries: u64, document: &Document) {
+    let saved = zstd::bulk::compress(&document.save(), ZSTD_LEVEL)
+        .map_err(anyhow::Error::from)
+        .and_then(|bytes| Ok(store.save_snapshot(entries, &bytes)?));
+    match saved {
+        Ok(()) => tracing::debug!(entries, "saved a snapshot"),
+        Err(error) => tracing::warn!("a snapshot could not be saved: {error:#}"),
     }
 }
 

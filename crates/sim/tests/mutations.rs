@@ -1,0 +1,50 @@
+//! The oracles bite: each bug made on purpose is found within a few seeds, as the invariant that it breaks.
+//! (`Mutation::HashOrder` breaks none; `determinism.rs` finds it.)
+
+use std::path::Path;
+
+use fasti_sim::{Invariant, Mutation, Options, Scenario, run};
+
+/// Runs with a bug until a seed fails; says as what.
+fn found(name: &str, mutation: Mutation, seeds: u64) -> Option<Invariant> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios").join(name);
+    let scenario = Scenario::load(&path).unwrap();
+    let options = Options { mutation, ..Options::default() };
+    (1..=seeds).find_map(|seed| run(&scenario, seed, options).result.err()).map(|f| f.invariant)
+}
+
+#[test]
+fn an_answer_before_the_write_is_durable_is_found() {
+    let found = found("crashes.toml", Mutation::AckBeforeDurable, 3);
+    assert_eq!(found, Some(Invariant::AnsweredIsKept));
+}
+
+#[test]
+fn a_write_that_is_called_durable_and_is_not_is_found() {
+    let found = found("crashes.toml", Mutation::LyingDisk, 10);
+    assert_eq!(found, Some(Invariant::AnsweredIsKept));
+}
+
+#[test]
+fn a_missing_range_that_is_skipped_is_found() {
+    let found = found("partitions.toml", Mutation::SkipRange, 10);
+    assert_eq!(found, Some(Invariant::AllAgreeInTheEnd));
+}
+
+#[test]
+fn conflicts_that_a_restart_forgets_are_found() {
+    let found = found("crashes.toml", Mutation::ForgetConflicts, 20);
+    assert_eq!(found, Some(Invariant::EqualFrontiersShowTheSame));
+}
+
+#[test]
+fn a_node_that_panics_over_garbage_is_found() {
+    let found = found("garbage.toml", Mutation::PanicOnGarbage, 3);
+    assert_eq!(found, Some(Invariant::NothingStopsANode));
+}
+
+#[test]
+fn a_network_that_never_falls_silent_is_found() {
+    let found = found("calm.toml", Mutation::Chatter, 3);
+    assert_eq!(found, Some(Invariant::NothingStopsANode));
+}

@@ -1,0 +1,77 @@
+//! Stories: runs that are about one thing, told with the numbers that matter.
+
+use fasti_sim::{Options, Outcome, Scenario, run};
+
+fn live(scenario: &str, seed: u64) -> Outcome {
+    let scenario: Scenario = toml::from_str(scenario).unwrap();
+    let outcome = run(&scenario, seed, Options { measure: true, ..Options::default() });
+    if let Err(failure) = &outcome.result {
+        panic!("{failure}");
+    }
+    outcome
+}
+
+#[test]
+fn two_halves_edit_through_a_long_partition_and_agree_within_a_minute_of_its_end() {
+    let outcome = live(
+        r#"
+        about = "half against half for a minute"
+        offices = 8
+        seconds = 75
+        clients = { edit_every_ms = 200 }
+        faults = { divide_at_second = 5, divide_seconds = 65 }
+        "#,
+        1,
+    );
+    assert!(outcome.stats.edits > 100);
+    assert!(outcome.stats.healed_us < 60_000_000, "{:?}", outcome.stats);
+}
+
+#[test]
+fn twenty_newcomers_join_a_busy_network() {
+    let outcome = live(
+        r#"
+        about = "joins"
+        offices = 3
+        seconds = 60
+        clients = { edit_every_ms = 300 }
+        faults = { joins = 20 }
+        "#,
+        1,
+    );
+    assert_eq!(outcome.stats.joined, 20);
+}
+
+#[test]
+fn in_a_mesh_every_office_gets_a_change_in_one_hop_and_once() {
+    let outcome = live(
+        r#"
+        about = "a mesh"
+        offices = 30
+        seconds = 15
+        clients = { edit_every_ms = 200, from_second = 2, edits_max = 50, publish_only = true }
+        "#,
+        1,
+    );
+    let figures = outcome.figures.unwrap();
+    assert_eq!(figures.copies_max, 1, "{figures:?}");
+    // A link of at most 100 ms, 2 ms of jitter, two commits and what else they waited for.
+    assert!(figures.p99_ms < 115.0, "{figures:?}");
+}
+
+#[test]
+fn on_rings_every_office_gets_a_change_at_most_four_times() {
+    let outcome = live(
+        r#"
+        about = "rings"
+        offices = 100
+        seconds = 10
+        clients = { edit_every_ms = 100, from_second = 3, edits_max = 30, publish_only = true }
+        "#,
+        1,
+    );
+    let figures = outcome.figures.unwrap();
+    assert!(figures.copies_max <= 4, "{figures:?}");
+    assert_eq!(figures.reached, figures.changes * 99);
+    assert!(figures.p99_ms < 350.0, "{figures:?}");
+}
