@@ -58,6 +58,17 @@ impl Config {
             open_timeout: Duration::from_secs(5),
         }
     }
+
+    /// A connection on which nothing at all is heard for so long is dead: the transport fails it.
+    pub(crate) fn silence(&self) -> Duration {
+        self.ping_interval + self.ping_timeout
+    }
+
+    /// One that says something but answers no ping for so long is closed too. Four times as much: a
+    /// ping may wait behind megabytes of a range on a slow line.
+    pub(crate) fn unanswered_max(&self) -> Duration {
+        self.silence() * 4
+    }
 }
 
 impl fmt::Debug for Config {

@@ -2,32 +2,26 @@
 //! It never waits for anything else than its inputs, and is not on the way of frames.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use fasti_core::OfficeId;
 use futures::StreamExt;
-use libp2p::allow_block_list::{self, AllowedPeers};
-use libp2p::connection_limits::{self, ConnectionLimits};
 use libp2p::multiaddr::Protocol;
-use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
-use libp2p::swarm::{self, ConnectionId, NetworkBehaviour, Swarm, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, TransportError, identify, mdns, ping};
+use libp2p::swarm::{self, ConnectionId, Swarm, SwarmEvent};
+use libp2p::{Multiaddr, PeerId, identify, mdns, ping};
 use tokio::sync::{mpsc, watch};
 
 use crate::admission::{Admission, Changes, RETIRE};
 use crate::config::Config;
 use crate::counters::Cells;
 use crate::event::Event;
-use crate::handle::{Handle, Outboxes, Wishes};
-use crate::handler::Shared;
-use crate::identity::{self, BadKey};
-use crate::links::{LinkEvent, Links};
+use crate::handle::{Outboxes, Wishes};
+use crate::links::LinkEvent;
 use crate::redial::Redial;
-use crate::{resolve, transport};
+use crate::start::{Behaviour, BehaviourEvent};
+use crate::{identity, resolve};
 
 /// How often what only time tells is looked at: small against the 8 s of a dead link.
 const TICK: Duration = Duration::from_millis(250);
@@ -35,164 +29,10 @@ const TICK: Duration = Duration::from_millis(250);
 /// With this many events waiting for the consumer, nothing new is taken from the swarm.
 const UNSENT_MAX: usize = 1024;
 
-/// A dead connection fails in the transport, where nothing is heard for `silence`. One that says
-/// something but answers no ping for this many times as long is closed too; the factor is for pings
-/// that wait behind megabytes of a range on a slow line.
-const UNANSWERED: u32 = 4;
-
 /// Addresses of one peer that we listen to: a host has a handful of interfaces, a liar has millions.
 const ADDRESSES_MAX: usize = 16;
 
-/// The network could not be started.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The secret key is no Ed25519 key.
-    #[error("the office's key is damaged; restore the data folder from a backup")]
-    Key(#[from] BadKey),
-    /// Another process has the port.
-    #[error(
-        "{address} is in use by another process: stop it, or listen on another port (0 picks a free one)"
-    )]
-    InUse {
-        /// The address.
-        address: Multiaddr,
-    },
-    /// It is not possible to listen there.
-    #[error(
-        "can't listen on {address}: expected an address of this machine such as /ip4/0.0.0.0/tcp/7411 or /ip4/0.0.0.0/udp/7411/quic-v1"
-    )]
-    Listen {
-        /// The address.
-        address: Multiaddr,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// Encryption could not be set up.
-    #[error("can't set up encryption")]
-    Transport(#[source] Box<dyn std::error::Error + Send + Sync>),
-}
-
-/// Starts the network in a task of its own. It admits nobody until told whom.
-///
-/// # Errors
-/// See [`StartError`]: a key that is none, or an address that can't be listened on.
-pub async fn start(config: Config) -> Result<(Handle, mpsc::Receiver<Event>), StartError> {
-    let keys = identity::keypair(config.key)?;
-    let local = keys.public().to_peer_id();
-    let office = keys.clone().try_into_ed25519().map(|keys| OfficeId(keys.public().to_bytes()));
-    let office = office.map_err(|error| StartError::Transport(error.into()))?;
-    let silence = config.ping_interval + config.ping_timeout;
-    let transport = transport::build(&keys, silence, config.limits.streams)
-        .map_err(|error| StartError::Transport(error.into()))?;
-
-    let (events, receiver) = mpsc::channel(config.limits.events_max.max(1));
-    let cells = Arc::new(Cells::default());
-    let shared = Arc::new(Shared {
-        events: events.clone(),
-        limits: config.limits.clone(),
-        cells: cells.clone(),
-        open_timeout: config.open_timeout,
-    });
-    let links = Links::new(office, shared, config.duplicate_grace);
-    let behaviour = Behaviour::new(&config, &keys, links);
-    let settings = swarm::Config::with_tokio_executor().with_smart_dial();
-    let mut swarm = Swarm::new(transport, behaviour, local, settings);
-    listen(&mut swarm, &config.listen)?;
-
-    let (wishes, wished) = watch::channel(Wishes::default());
-    let outboxes = Arc::<Outboxes>::default();
-    let handle = Handle {
-        wishes: Arc::new(wishes),
-        outboxes: outboxes.clone(),
-        cells: cells.clone(),
-        limits: Arc::new(config.limits.clone()),
-    };
-    let (resolved, to_dial) = mpsc::unbounded_channel();
-    let driver = Driver {
-        local,
-        swarm,
-        wished,
-        events,
-        unsent: VecDeque::new(),
-        outboxes,
-        cells,
-        admission: Admission::default(),
-        redial: Redial::new(config.redial_backoff_min, config.redial_backoff_max),
-        answered: BTreeMap::new(),
-        silence,
-        told: BTreeMap::new(),
-        listening: Vec::new(),
-        resolved,
-    };
-    tokio::spawn(driver.run(to_dial));
-    Ok((handle, receiver))
-}
-
-fn listen(swarm: &mut Swarm<Behaviour>, addresses: &[Multiaddr]) -> Result<(), StartError> {
-    let any = |port| Multiaddr::empty().with(Protocol::Ip4([0, 0, 0, 0].into())).with(port);
-    let defaults = [any(Protocol::Tcp(0)), any(Protocol::Udp(0)).with(Protocol::QuicV1)];
-    for address in if addresses.is_empty() { &defaults } else { addresses } {
-        let address = address.clone();
-        let result = transport::probe(&address).and_then(|()| {
-            swarm.listen_on(address.clone()).map_err(|error| match error {
-                TransportError::Other(error) => error,
-                TransportError::MultiaddrNotSupported(_) => io::ErrorKind::Unsupported.into(),
-            })
-        });
-        match result {
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                return Err(StartError::InUse { address });
-            }
-            Err(source) => return Err(StartError::Listen { address, source }),
-        }
-    }
-    Ok(())
-}
-
-#[derive(NetworkBehaviour)]
-struct Behaviour {
-    /// First: strangers are refused before anything is spent on them.
-    allowed: allow_block_list::Behaviour<AllowedPeers>,
-    limits: connection_limits::Behaviour,
-    links: Links,
-    ping: ping::Behaviour,
-    identify: identify::Behaviour,
-    mdns: Toggle<mdns::tokio::Behaviour>,
-}
-
-impl Behaviour {
-    fn new(config: &Config, keys: &libp2p::identity::Keypair, links: Links) -> Self {
-        let limits = &config.limits;
-        let ping = (config.ping_interval + config.ping_timeout) * UNANSWERED;
-        let ping = ping::Config::new().with_interval(config.ping_interval).with_timeout(ping);
-        let identify = identify::Config::new("/fasti/1".into(), keys.public())
-            .with_agent_version(concat!("fasti/", env!("CARGO_PKG_VERSION")).into())
-            .with_push_listen_addr_updates(true);
-        let mdns = config.mdns.then(|| {
-            let local = keys.public().to_peer_id();
-            mdns::tokio::Behaviour::new(mdns::Config::default(), local)
-                .inspect_err(|error| tracing::warn!(%error, "no discovery on the local network"))
-                .ok()
-        });
-        Self {
-            allowed: allow_block_list::Behaviour::default(),
-            limits: connection_limits::Behaviour::new(
-                ConnectionLimits::default()
-                    .with_max_pending_incoming(Some(limits.pending_in))
-                    .with_max_pending_outgoing(Some(limits.pending_out))
-                    .with_max_established_per_peer(Some(limits.per_peer))
-                    .with_max_established(Some(limits.connections)),
-            ),
-            links,
-            ping: ping::Behaviour::new(ping),
-            identify: identify::Behaviour::new(identify),
-            mdns: mdns.flatten().into(),
-        }
-    }
-}
-
-struct Driver {
+pub(crate) struct Driver {
     local: PeerId,
     swarm: Swarm<Behaviour>,
     wished: watch::Receiver<Wishes>,
@@ -206,16 +46,45 @@ struct Driver {
     /// When each connection last answered a ping. libp2p forgives a first failure, so the answers are
     /// watched and not the failures.
     answered: BTreeMap<ConnectionId, (PeerId, Instant)>,
-    silence: Duration,
+    unanswered_max: Duration,
     /// The addresses that the consumer was last told of each peer.
     told: BTreeMap<PeerId, Vec<Multiaddr>>,
     listening: Vec<Multiaddr>,
     /// Dials whose names have become addresses.
     resolved: mpsc::UnboundedSender<(PeerId, Vec<Multiaddr>)>,
+    to_dial: mpsc::UnboundedReceiver<(PeerId, Vec<Multiaddr>)>,
 }
 
 impl Driver {
-    async fn run(mut self, mut to_dial: mpsc::UnboundedReceiver<(PeerId, Vec<Multiaddr>)>) {
+    pub(crate) fn new(
+        config: &Config,
+        swarm: Swarm<Behaviour>,
+        wished: watch::Receiver<Wishes>,
+        events: mpsc::Sender<Event>,
+        outboxes: Arc<Outboxes>,
+        cells: Arc<Cells>,
+    ) -> Self {
+        let (resolved, to_dial) = mpsc::unbounded_channel();
+        Self {
+            local: *swarm.local_peer_id(),
+            swarm,
+            wished,
+            events,
+            unsent: VecDeque::new(),
+            outboxes,
+            cells,
+            admission: Admission::default(),
+            redial: Redial::new(config.redial_backoff_min, config.redial_backoff_max),
+            answered: BTreeMap::new(),
+            unanswered_max: config.unanswered_max(),
+            told: BTreeMap::new(),
+            listening: Vec::new(),
+            resolved,
+            to_dial,
+        }
+    }
+
+    pub(crate) async fn run(mut self) {
         let mut tick = tokio::time::interval(TICK);
         let events = self.events.clone();
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -240,7 +109,7 @@ impl Driver {
                 }
                 () = async { tokio::time::sleep_until(due.unwrap_or_else(tokio::time::Instant::now)).await },
                     if due.is_some() => self.dial_due(),
-                Some((peer, addresses)) = to_dial.recv() => self.dial(peer, addresses),
+                Some((peer, addresses)) = self.to_dial.recv() => self.dial(peer, addresses),
                 _ = tick.tick() => self.tick(),
                 event = self.swarm.select_next_some(), if room => self.happened(event),
             }
@@ -327,7 +196,7 @@ impl Driver {
         let silent: Vec<_> = self
             .answered
             .iter()
-            .filter(|(_, (_, at))| now.saturating_duration_since(*at) >= self.silence * UNANSWERED)
+            .filter(|(_, (_, at))| now.saturating_duration_since(*at) >= self.unanswered_max)
             .map(|(connection, (peer, _))| (*peer, *connection))
             .collect();
         for (peer, connection) in silent {

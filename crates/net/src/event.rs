@@ -90,7 +90,8 @@ pub enum Event {
 pub enum DownReason {
     /// It is no longer admitted, or was cut.
     NotAdmitted,
-    /// Its pings stayed unanswered.
+    /// It said something, but answered no ping. (Where nothing at all is heard, the transport fails
+    /// first, and the link is `Lost`.)
     Silent,
     /// It sent what is no frame; it may come back after a pause.
     BadFrame(String),

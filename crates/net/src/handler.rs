@@ -187,21 +187,26 @@ impl Handler {
         let Role::Member(peer) = self.role else {
             return;
         };
+        let shared = &self.shared;
+        let event = |lane, bytes| Event::Frame { peer, lane, bytes };
         let mut ended = None;
-        for reader in self.inn.iter_mut().flatten() {
-            match reader.poll_acknowledge(cx) {
-                Poll::Pending => continue,
-                Poll::Ready(Err(error)) => ended = Some(ReadError::Io(error)),
+        for lane in &mut self.inn {
+            let Some(reader) = lane else { continue };
+            let error = match reader.poll_acknowledge(cx) {
                 Poll::Ready(Ok(())) if self.reading => {
-                    let event = |lane, bytes| Event::Frame { peer, lane, bytes };
-                    let shared = &self.shared;
-                    if let Poll::Ready(error) =
-                        reader.poll(&shared.events, &shared.cells, event, cx)
-                    {
-                        ended = Some(error);
+                    match reader.poll(&shared.events, &shared.cells, event, cx) {
+                        Poll::Ready(error) => error,
+                        Poll::Pending => continue,
                     }
                 }
-                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => ReadError::Io(error),
+                Poll::Ready(Ok(())) | Poll::Pending => continue,
+            };
+            if reader.unused() && !matches!(error, ReadError::Unwanted) {
+                // An opener that missed our acknowledgement gives the stream up and opens another.
+                *lane = None;
+            } else {
+                ended = Some(error);
             }
         }
         match ended {

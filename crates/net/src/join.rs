@@ -16,10 +16,11 @@ use futures::future::BoxFuture;
 use futures::{AsyncReadExt, AsyncWriteExt, FutureExt, StreamExt};
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
-use libp2p::swarm::{self, ConnectionId, DialError, Swarm, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, Stream, StreamProtocol};
+use libp2p::swarm::{self, ConnectionId, DialError, NetworkBehaviour, Swarm, SwarmEvent};
+use libp2p::{Multiaddr, PeerId, Stream, StreamProtocol, ping};
 use tokio::sync::oneshot;
 
+use crate::config::Config;
 use crate::event::Event;
 use crate::handler::Shared;
 use crate::identity::{self, BadKey};
@@ -61,7 +62,8 @@ impl fmt::Display for Reasons<'_> {
 
 /// Asks to become a member: connects to these addresses (each with `/p2p/<office>`) at once, with the
 /// ticket's key as our identity, sends `request` to the first office that can be reached, and
-/// returns its answer. Further offices are asked only where one gives no answer. At most 30 s.
+/// returns its answer. Further offices are asked only where one gives no answer. At most 30 s
+/// once names are resolved.
 ///
 /// # Errors
 /// See [`JoinError`]; [`JoinError::Failed`] says for each address why.
@@ -71,11 +73,15 @@ pub async fn join(
     request: Vec<u8>,
 ) -> Result<Vec<u8>, JoinError> {
     let keys = identity::keypair(ticket_secret)?;
-    let transport = transport::build(&keys, Duration::from_secs(8), 16)
+    let settings = Config::new(ticket_secret);
+    let transport = transport::build(&keys, settings.silence(), settings.limits.streams)
         .map_err(|error| JoinError::Transport(error.into()))?;
-    let behaviour = libp2p_stream::Behaviour::new();
+    let streams = libp2p_stream::Behaviour::new();
+    let control = streams.new_control();
+    let ping = ping::Config::new().with_interval(settings.ping_interval);
+    let behaviour = Joining { streams, ping: ping::Behaviour::new(ping) };
     let mut attempt = Attempt {
-        control: behaviour.new_control(),
+        control,
         swarm: Swarm::new(
             transport,
             behaviour,
@@ -87,8 +93,8 @@ pub async fn join(
         reached: VecDeque::new(),
         failed: Vec::new(),
     };
-    for address in addresses {
-        let resolved = resolve::resolve(address).await;
+    let resolved = futures::future::join_all(addresses.iter().map(resolve::resolve)).await;
+    for (address, resolved) in addresses.iter().zip(resolved) {
         if resolved.is_empty() {
             attempt.failed.push((address.clone(), "the host's name is not known".to_owned()));
         }
@@ -109,9 +115,16 @@ pub async fn join(
     Err(JoinError::Failed(attempt.failed))
 }
 
+#[derive(NetworkBehaviour)]
+struct Joining {
+    streams: libp2p_stream::Behaviour,
+    /// Without it nothing is said while the office decides, and either side takes the other for dead.
+    ping: ping::Behaviour,
+}
+
 struct Attempt {
     control: libp2p_stream::Control,
-    swarm: Swarm<libp2p_stream::Behaviour>,
+    swarm: Swarm<Joining>,
     request: Vec<u8>,
     dialling: Vec<(ConnectionId, Multiaddr)>,
     /// Connected, and not asked yet. The one in front is being asked.
@@ -173,7 +186,7 @@ impl Attempt {
         }
     }
 
-    fn happened(&mut self, event: SwarmEvent<()>) {
+    fn happened(&mut self, event: SwarmEvent<JoiningEvent>) {
         match event {
             SwarmEvent::ConnectionEstablished { connection_id, peer_id, .. } => {
                 if let Some(address) = self.dialled(connection_id) {

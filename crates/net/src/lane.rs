@@ -97,6 +97,7 @@ pub(crate) struct Reader {
     chunk: Box<[u8]>,
     start: usize,
     end: usize,
+    used: bool,
     waiting: Option<Waiting>,
 }
 
@@ -123,8 +124,14 @@ impl Reader {
             chunk: vec![0; 16 << 10].into(),
             start: 0,
             end: 0,
+            used: false,
             waiting: None,
         }
+    }
+
+    /// Whether nothing has come yet.
+    pub(crate) fn unused(&self) -> bool {
+        !self.used
     }
 
     /// Tells the opener that someone reads here.
@@ -197,6 +204,7 @@ impl Reader {
             if n == 0 {
                 return Poll::Ready(Err(ReadError::Ended));
             }
+            self.used = true;
             (self.start, self.end) = (0, n);
         }
     }

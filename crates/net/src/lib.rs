@@ -29,6 +29,7 @@
 //! | `admission` | who may connect, as what |
 //! | `redial` | when to dial whom |
 //! | `resolve` | host names in addresses |
+//! | `start` | the parts put together |
 //! | `driver` | the swarm task |
 //! | `transport` | TCP and QUIC |
 //! | `join` | both ends of `/fasti/join/1` |
@@ -50,14 +51,15 @@ mod links;
 mod outbox;
 mod redial;
 mod resolve;
+mod start;
 mod transport;
 mod wire;
 
 pub use config::{Config, Limits};
 pub use counters::{Counters, LaneCounters};
-pub use driver::{StartError, start};
 pub use event::{DownReason, Event, Lane};
 pub use handle::{Gone, Handle, SendError};
 pub use identity::{BadKey, office_id, peer_id};
 pub use join::{JoinError, join};
 pub use libp2p::{Multiaddr, PeerId};
+pub use start::{StartError, start};

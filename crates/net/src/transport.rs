@@ -45,9 +45,13 @@ pub(crate) fn build(
 
     let mut config = quic::Config::new(keys);
     config.handshake_timeout = HANDSHAKE;
-    config.max_idle_timeout = u32::try_from(silence.as_millis()).unwrap_or(u32::MAX);
     // Three chances to be heard before the other side gives up.
-    config.keep_alive_interval = silence / 4;
+    let keep_alive = silence / 4;
+    config.keep_alive_interval = keep_alive;
+    // QUIC restarts its idle timer with the first packet sent after one was received (RFC 9000,
+    // 10.1), and that is at the latest the next keep-alive: together they are `silence`.
+    let idle = silence - keep_alive;
+    config.max_idle_timeout = u32::try_from(idle.as_millis()).unwrap_or(u32::MAX);
     config.max_concurrent_stream_limit = streams;
     let quic = quic::tokio::Transport::new(config)
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(Brief::new(muxer))));

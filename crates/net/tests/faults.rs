@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use common::raw::{PUSH, Raw, SYNC};
-use common::{Node, QUIC, TCP, chooser_and_follower, eventually, linked, office};
-use fasti_net::{DownReason, Event, Lane, Multiaddr};
+use common::{Node, QUIC, TCP, chooser_and_follower, config, eventually, linked, office};
+use fasti_net::{Config, DownReason, Event, Lane, Multiaddr};
 use futures::AsyncWriteExt;
 use libp2p::multiaddr::Protocol;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -138,12 +138,38 @@ async fn a_silent_quic_link_is_noticed_and_mended() {
 
 /// A member who may send anything: it is the chooser, so that it opens the lanes.
 async fn rogue() -> (Node, Raw) {
-    let (rogue, honest) = chooser_and_follower();
-    let node = Node::start(honest, &[TCP]).await;
+    rogue_at(config(chooser_and_follower().1, &[TCP])).await
+}
+
+async fn rogue_at(honest: Config) -> (Node, Raw) {
+    let (rogue, _) = chooser_and_follower();
+    let node = Node::with(honest).await;
     node.know(&[(office(rogue), &[])]);
     let mut raw = Raw::dial(rogue, &node.addresses[0]).await;
     raw.accept_lanes();
     (node, raw)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_talks_and_answers_no_ping_is_closed() {
+    let quick = Duration::from_millis(100);
+    let honest = config(chooser_and_follower().1, &[TCP]);
+    let honest = Config { ping_interval: quick, ping_timeout: quick, ..honest };
+    let (mut node, mut raw) = rogue_at(honest).await;
+    let mut push = raw.lane(PUSH).await;
+    let _sync = raw.lane(SYNC).await;
+    node.connected().await;
+    let talk = tokio::spawn(async move {
+        let mut tick = tokio::time::interval(quick / 4);
+        loop {
+            tick.tick().await;
+            if push.write_all(&frame(0, 2, b"hm")).await.is_err() || push.flush().await.is_err() {
+                break;
+            }
+        }
+    });
+    assert_eq!(node.disconnected().await, DownReason::Silent);
+    talk.await.unwrap();
 }
 
 fn frame(coding: u8, len: usize, body: &[u8]) -> Vec<u8> {
@@ -227,10 +253,12 @@ async fn a_peer_that_misbehaved_may_come_back_later() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_opener_whose_acknowledgement_got_lost_opens_again() {
     let (mut node, mut raw) = rogue().await;
-    drop(raw.lane(PUSH).await);
-    let mut push = raw.lane(PUSH).await;
+    let missed = raw.lane(PUSH).await;
     let _sync = raw.lane(SYNC).await;
     node.connected().await;
+    // The node reads by now, and sees the end of a lane that carried nothing.
+    drop(missed);
+    let mut push = raw.lane(PUSH).await;
     push.write_all(&frame(0, 2, b"ok")).await.unwrap();
     push.flush().await.unwrap();
     assert_eq!(node.frame().await, (Lane::Push, b"ok".to_vec()));
@@ -286,6 +314,27 @@ async fn joining_with_a_ticket() {
         reply.send(vec![5; 300_000]).unwrap();
         assert_eq!(joining.await.unwrap().unwrap(), vec![5; 300_000]);
     }
+}
+
+/// Over TCP, as QUIC keeps its connections alive by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_join_that_takes_longer_than_a_dead_link_is_answered() {
+    let quick = Duration::from_millis(100);
+    let honest = Config { ping_interval: quick, ping_timeout: quick, ..config(1, &[TCP]) };
+    let mut node = Node::with(honest).await;
+    node.handle.admit([].into(), [common::ticket(9)].into());
+    let addresses = node.addresses.clone();
+    let joining =
+        tokio::spawn(async move { fasti_net::join([9; 32], &addresses, Vec::new()).await });
+    let reply = node.until(|event| match event {
+        Event::Join { reply, .. } => Some(reply),
+        _ => None,
+    });
+    let reply = reply.await;
+    // The consumer's disk is slow.
+    tokio::time::sleep(quick * 10).await;
+    reply.send(vec![5]).unwrap();
+    assert_eq!(joining.await.unwrap().unwrap(), [5]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

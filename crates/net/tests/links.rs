@@ -8,18 +8,8 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use common::{Node, QUIC, TCP, chooser_and_follower, config, eventually, linked, office};
+use common::{Node, QUIC, TCP, chooser_and_follower, config, eventually, linked, office, pair};
 use fasti_net::{Config, DownReason, Event, Lane, Limits, SendError, StartError, start};
-
-async fn pair(listen: &[&str]) -> (Node, Node) {
-    let (one, two) = chooser_and_follower();
-    let mut a = Node::start(one, listen).await;
-    let mut b = Node::start(two, listen).await;
-    a.know(&[(b.id, &[])]);
-    b.know(&[(a.id, &a.addresses)]);
-    linked(&mut a, &mut b).await;
-    (a, b)
-}
 
 async fn frames_arrive_in_order(listen: &[&str]) {
     let (mut a, mut b) = pair(listen).await;
@@ -57,36 +47,6 @@ async fn frames_arrive_in_order_over_quic() {
     frames_arrive_in_order(&[QUIC]).await;
 }
 
-async fn round_trips(listen: &[&str], name: &str) {
-    let (mut a, mut b) = pair(listen).await;
-    let echo = tokio::spawn(async move {
-        loop {
-            let (_, bytes) = b.frame().await;
-            b.handle.push(a.id, bytes.into());
-        }
-    });
-    let to = common::office(chooser_and_follower().1);
-    let mut times = Vec::new();
-    for _ in 0..1000 {
-        let begun = Instant::now();
-        a.handle.push(to, Bytes::from_static(&[7; 200]));
-        a.frame().await;
-        times.push(begun.elapsed());
-    }
-    echo.abort();
-    times.sort_unstable();
-    println!(
-        "{name}: round trip of a 200-byte push: p50 {:?}, p99 {:?}, max {:?}",
-        times[500], times[990], times[999]
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_round_trips() {
-    round_trips(&[TCP], "TCP").await;
-    round_trips(&[QUIC], "QUIC").await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stranger_is_refused() {
     let mut a = Node::start(1, &[TCP]).await;
@@ -96,6 +56,21 @@ async fn a_stranger_is_refused() {
     eventually(|| a.handle.counters().refused >= 2).await;
     assert_eq!((a.handle.counters().links, b.handle.counters().links), (0, 0));
     assert!(a.events.try_recv().is_err(), "and the consumer hears nothing of it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_tells_where_else_it_listens() {
+    let mut a = Node::start(1, &[TCP]).await;
+    let b = Node::start(2, &[TCP, QUIC]).await;
+    b.know(&[(a.id, &a.addresses)]);
+    a.know(&[(b.id, &[])]);
+    // Often before the link is up.
+    let found = a.until(|event| match event {
+        Event::Discovered { peer, addresses } => Some((peer, addresses)),
+        _ => None,
+    });
+    let (peer, addresses) = found.await;
+    assert_eq!((peer, addresses.len()), (b.id, b.addresses.len()), "{addresses:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

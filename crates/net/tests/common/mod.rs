@@ -145,6 +145,17 @@ pub async fn linked(a: &mut Node, b: &mut Node) {
     assert_eq!((peer_of_a, peer_of_b), (b.id, a.id));
 }
 
+/// Two that are linked; the second dialled.
+pub async fn pair(listen: &[&str]) -> (Node, Node) {
+    let (one, two) = chooser_and_follower();
+    let mut a = Node::start(one, listen).await;
+    let mut b = Node::start(two, listen).await;
+    a.know(&[(b.id, &[])]);
+    b.know(&[(a.id, &a.addresses)]);
+    linked(&mut a, &mut b).await;
+    (a, b)
+}
+
 /// Waits for what no event tells.
 pub async fn eventually(mut condition: impl FnMut() -> bool) {
     let wait = async {
