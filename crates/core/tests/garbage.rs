@@ -35,9 +35,9 @@ fn frames(world: &mut World, from: OfficeId) -> Vec<Vec<u8>> {
     let stranger = LogId { author: OfficeId([5; 32]), ..log };
     [
         Message::Hello { boot: 1, frontier, notices: [0; 16] },
-        Message::Frontier { boot: 1, ask: true, lines: own.iter().map(line).collect() },
+        Message::Frontier { boot: 1, ask: true, entries: 3, lines: own.iter().map(line).collect() },
         Message::Push(vec![run_of(&own[own.len() - 1..])]),
-        Message::Want { fetch: 1, from: vec![(log, 1), (stranger, 7)] },
+        Message::Want { fetch: 1, entries: 3, from: vec![(log, 1), (stranger, 7)] },
         Message::Chunk { fetch: 1, last: true, bundle: vec![run_of(&own)] },
         Message::Notices(disk.notices.values().cloned().collect()),
     ]

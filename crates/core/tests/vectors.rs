@@ -118,13 +118,15 @@ fn computed() -> BTreeMap<String, String> {
     put("hello.frame", hex::encode(Message::Hello { boot: 1, frontier, notices }.encode()));
     let line = Line { log, seq: 2, hash: change.hash };
     let lines = vec![line];
-    put("frontier.frame", hex::encode(Message::Frontier { boot: 1, ask: true, lines }.encode()));
+    let message = Message::Frontier { boot: 1, ask: true, entries: 2, lines };
+    put("frontier.frame", hex::encode(message.encode()));
     let signature = change.signature.unwrap();
     let links = vec![change.entry.link.clone()];
     let run = Run { log, first: 2, prev: row.hash, links, signature };
     let push = Message::Push(vec![run]).encode();
     put("push.frame.sha256", hex::encode(sha2::Sha256::digest(push)));
-    put("want.frame", hex::encode(Message::Want { fetch: 7, from: vec![(log, 2)] }.encode()));
+    let want = Message::Want { fetch: 7, entries: 2, from: vec![(log, 2)] };
+    put("want.frame", hex::encode(want.encode()));
     put("notice", notice(&founder, log.incarnation, frontier, change));
     check_types(network, office);
     vectors

@@ -183,11 +183,18 @@ impl World {
                         hash: EntryHash(dice.bytes()),
                     })
                     .collect();
-                Message::Frontier { boot: dice.below(3), ask: dice.chance(0.5), entries: dice.below(99), lines }.encode()
+                Message::Frontier {
+                    boot: dice.below(3),
+                    ask: dice.chance(0.5),
+                    entries: dice.below(99),
+                    lines,
+                }
+                .encode()
             }
             (3, Some(log)) => {
                 let from = vec![(log, dice.within([u64::MAX - 2, u64::MAX])), (log, 0)];
-                Message::Want { fetch: dice.below(5) as u32, entries: dice.below(99), from }.encode()
+                Message::Want { fetch: dice.below(5) as u32, entries: dice.below(99), from }
+                    .encode()
             }
             _ => {
                 let length = dice.below(300) as usize;
