@@ -15,7 +15,7 @@ use crate::ledger::{Ledger, TooLarge};
 use crate::message::Message;
 use crate::notice::{SignedNotice, Topic};
 use crate::overlay::Overlay;
-use crate::roster::is_name;
+use crate::roster::{TicketFault, is_name};
 use crate::row::{Row, Standing};
 use crate::statement::{Found, Role, Statement};
 use crate::step::{Effect, RequestId, Step};
@@ -426,10 +426,13 @@ impl Core {
             return Ok(Answer::Admitted);
         }
         let tips: Vec<_> = ledger.graph.tips().collect();
-        ledger
-            .roster
-            .check_admit(&ledger.ground(), &admit, &tips, context.time)
-            .map_err(|fault| CommandError::Ticket(fault.as_str()))?;
+        let ground = ledger.ground();
+        match ledger.roster.check_admit(&ground, &admit, &tips, context.time) {
+            Ok(()) => {}
+            // A member that lost its disk and kept its key: it is let in again, and nothing changes.
+            Err(TicketFault::Member) => return Ok(Answer::Admitted),
+            Err(fault) => return Err(CommandError::Ticket(fault.as_str())),
+        }
         ledger.write(&Statement::Admit(admit), context.fresh, context.time).map_err(too_large)?;
         Ok(Answer::Admitted)
     }

@@ -131,11 +131,6 @@ impl Roster {
         time: i64,
     ) -> Result<(), TicketFault> {
         let graph = ledger.graph;
-        // Another ticket gives a member nothing, and nobody may take a role away by handing one in.
-        let known = self.members.get(&admit.office);
-        if known.is_some_and(|it| it.admissions.values().any(|it| graph.is_under(it.at, parents))) {
-            return Err(TicketFault::Member);
-        }
         let ticket = self.tickets.get(&admit.ticket).ok_or(TicketFault::Unknown)?;
         let invite = ticket.invite_under(graph, parents).ok_or(TicketFault::Unknown)?;
         if time > invite.expires {
@@ -146,6 +141,11 @@ impl Roster {
         }
         if !admit.is_proved(ledger.network, ledger.verifier) {
             return Err(TicketFault::NotProved);
+        }
+        // Another ticket gives a member nothing, and nobody may take a role away by handing one in.
+        let known = self.members.get(&admit.office);
+        if known.is_some_and(|it| it.admissions.values().any(|it| graph.is_under(it.at, parents))) {
+            return Err(TicketFault::Member);
         }
         Ok(())
     }

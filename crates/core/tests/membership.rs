@@ -7,7 +7,7 @@ use common::{World, signer};
 use fasti_core::entry::{Entry, Link, Run};
 use fasti_core::message::Message;
 use fasti_core::statement::{Admit, Invite, Role};
-use fasti_core::{Answer, Command, CommandError, EntryHash, Incarnation, Input, LogId, TicketId};
+use fasti_core::{Answer, Command, EntryHash, Incarnation, Input, LogId, TicketId};
 use serde_json::json;
 
 /// A member's entry that built upon nothing, from an office whose id sorted before the founder's, came
@@ -56,8 +56,10 @@ fn nobody_takes_a_members_roles_away_with_another_ticket() {
         let invite = Invite { ticket: id, name: "Demoted".into(), roles, expires: i64::MAX };
         world.ask(founder, Command::Invite(invite)).unwrap();
         let admit = Admit::new(&world.network, denver, &ticket);
-        let error = world.ask(founder, Command::Admit(admit)).unwrap_err();
-        assert_eq!(error, CommandError::Ticket("its holder is a member already"));
+        // The office may come back with its key after it lost its disk; its roles stay what they were.
+        let entries = world.status(founder).entries;
+        world.ask(founder, Command::Admit(admit)).unwrap();
+        assert_eq!(world.status(founder).entries, entries);
     }
     world.link(founder, boston);
     world.link(founder, denver);
