@@ -1,6 +1,6 @@
 //! The acts of the play, in order.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -197,8 +197,8 @@ pub(crate) fn kill_in_a_burst(show: &mut Show, cluster: &mut Cluster) -> anyhow:
     show.act(&format!("{victim_name} is killed (SIGKILL) in the middle of a burst"));
     let core = cluster.nodes[0].api().clone();
     let victim = cluster.nodes[last].api().clone();
-    let killed = AtomicBool::new(false);
-    let (from_core, from_victim) = std::thread::scope(|scope| -> anyhow::Result<_> {
+    let answered = AtomicUsize::new(0);
+    let from_core = std::thread::scope(|scope| -> anyhow::Result<_> {
         let publishing = scope.spawn(|| {
             (0..BURST)
                 .filter(|n| {
@@ -207,22 +207,18 @@ pub(crate) fn kill_in_a_burst(show: &mut Show, cluster: &mut Cluster) -> anyhow:
                 .count()
         });
         // The victim publishes as well: what it answered must survive it.
-        let dying = scope.spawn(|| {
-            (0..)
-                .map_while(|n| {
-                    let answered = victim
-                        .publish(&format!("LAST-WORDS-{n}"), "2024-07-01", "Last words")
-                        .is_ok();
-                    (answered && !killed.load(Relaxed)).then_some(n)
-                })
-                .count()
+        scope.spawn(|| {
+            let publish =
+                |n| victim.publish(&format!("LAST-WORDS-{n}"), "2024-07-01", "Last words");
+            while publish(answered.load(Relaxed)).is_ok() {
+                answered.fetch_add(1, Relaxed);
+            }
         });
-        std::thread::sleep(Duration::from_millis(150));
+        wait_for("the burst to be under way", || Ok(answered.load(Relaxed) >= BURST / 10))?;
         cluster.nodes[last].kill()?;
-        killed.store(true, Relaxed);
-        let join = |thread: std::thread::ScopedJoinHandle<'_, usize>| thread.join().unwrap_or(0);
-        Ok((join(publishing), join(dying)))
+        Ok(publishing.join().unwrap_or(0))
     })?;
+    let from_victim = answered.into_inner();
     show.aside(&format!("the core platform answered {from_core} of {BURST} publications, {victim_name} {from_victim} before it died"));
     let began = Instant::now();
     cluster.nodes[last].start()?;
