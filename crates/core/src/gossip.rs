@@ -36,6 +36,10 @@ const FETCH_PAUSE: u64 = SECOND / 2;
 /// so at the same moment, the next change would have to wait behind that.
 const NOTICE_DELAY: u64 = 100 * MILLISECOND;
 const NOTICE_DELAY_PER_MEMBER: u64 = 10 * MILLISECOND;
+/// After notices went out, the next ones wait for so long. Whoever waits for an acknowledgement gets it soon
+/// when little happens; when much happens, one speaks for many changes. Each costs its author a sync of
+/// the disk, and every other office a signature to check.
+const NOTICE_PAUSE: u64 = SECOND;
 /// Notices that are not ours are stored with the next entries, or after so long.
 const SAVE_DELAY: u64 = 5 * SECOND;
 /// Notices in one frame: some 50 kB.
@@ -93,6 +97,7 @@ pub(crate) struct Gossip {
     heartbeat_last: Option<OfficeId>,
     gap: Option<(Instant, OfficeId)>,
     notices_due: Option<Instant>,
+    notices_pause: Instant,
     save_due: Option<Instant>,
     /// How many entries we held when we last acknowledged.
     acknowledged: Option<Index>,
@@ -119,6 +124,7 @@ impl Gossip {
             dice,
             gap: None,
             notices_due: Some(now.monotonic),
+            notices_pause: now.monotonic,
             save_due: None,
             acknowledged: None,
             addresses: Vec::new(),
@@ -488,7 +494,8 @@ impl Gossip {
             NOTICE_DELAY_PER_MEMBER * members as u64
         };
         if self.notices_due.is_none() {
-            self.notices_due = Some(now.monotonic.after(delay + self.dice.below(2 * delay)));
+            let from = now.monotonic.max(self.notices_pause);
+            self.notices_due = Some(from.after(delay + self.dice.below(2 * delay)));
         }
     }
 
@@ -604,6 +611,7 @@ impl Gossip {
 
     fn flush_notices(&mut self, ledger: &mut Ledger, now: Now) {
         self.acknowledge(ledger, now);
+        self.notices_pause = now.monotonic.after(NOTICE_PAUSE);
         let version = self.board.version();
         let mesh = ledger.roster.members().len() <= overlay::MESH_MAX;
         let mut behind: BTreeMap<u64, Vec<OfficeId>> = BTreeMap::new();
