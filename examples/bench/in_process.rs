@@ -110,6 +110,7 @@ pub(crate) fn run(sizes: &[u64]) -> anyhow::Result<Figures> {
         for bundle in chunks(&author.rows[sent..]) {
             took += receive(&mut receiver, signer.office(), bundle);
         }
+        took += apply(&mut receiver);
         sent = author.rows.len();
         let changes_per_second = count as f64 / took.as_secs_f64();
         figures.apply_batched.push(PerSecond { events: *size, changes_per_second });
@@ -119,11 +120,8 @@ pub(crate) fn run(sizes: &[u64]) -> anyhow::Result<Figures> {
             publish(&mut author, published);
             published += 1;
             author.step();
-            single.push(receive(
-                &mut receiver,
-                signer.office(),
-                bundle(author.rows[sent..].to_vec()),
-            ));
+            let change = bundle(author.rows[sent..].to_vec());
+            single.push(receive(&mut receiver, signer.office(), change) + apply(&mut receiver));
             sent = author.rows.len();
         }
         single.sort();
@@ -137,7 +135,7 @@ pub(crate) fn run(sizes: &[u64]) -> anyhow::Result<Figures> {
             author.core.frontier(),
             "the receiver missed something"
         );
-        figures.open.push(open(&receiver, network, &reader)?);
+        figures.open.push(open(&mut receiver, network, &reader)?);
     }
     Ok(figures)
 }
@@ -184,8 +182,15 @@ fn receive(receiver: &mut Office, from: OfficeId, bundle: Bundle) -> Duration {
     start.elapsed()
 }
 
+/// What was left for later, until the document has it all.
+fn apply(receiver: &mut Office) -> Duration {
+    let start = Instant::now();
+    receiver.core.document();
+    start.elapsed()
+}
+
 fn open(
-    receiver: &Office,
+    receiver: &mut Office,
     network: fasti_core::NetworkId,
     reader: &Signer,
 ) -> anyhow::Result<Open> {
@@ -195,7 +200,8 @@ fn open(
     let start = Instant::now();
     let stored = Stored { snapshot: Some((rows.len() as u64, bytes)), ..Stored::default() };
     let config = Config::new(network, reader.clone(), [6; 32]);
-    let core = Core::open(config, stored, rows.iter().map(|row| Row::decode(row)), receiver.now)?;
+    let mut core =
+        Core::open(config, stored, rows.iter().map(|row| Row::decode(row)), receiver.now)?;
     let seconds = start.elapsed().as_secs_f64();
     Ok(Open { events: core.document().events(), seconds, snapshot_bytes })
 }

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use automerge::ChangeHash;
+use automerge::{AutomergeError, Change, ChangeHash};
 
 use crate::document::{self, ChangePlace, Document};
 use crate::entry::{BODY_BYTES_MAX, Bundle, Entry, Link, RULES, Run, Signer, Verifier, first_prev};
@@ -117,7 +117,7 @@ impl Ledger {
             && let (Some(Statement::Change(change)), Some(applied)) = (&statement, &row.applied)
             && !(in_snapshot && self.document.has_change(&applied.change))
         {
-            let change = automerge::Change::from_bytes(change.bytes.clone())
+            let change = Change::from_bytes(change.bytes.clone())
                 .map_err(|_| format!("the change in the entry with index {index} is damaged"))?;
             let created = applied
                 .uids
@@ -126,10 +126,7 @@ impl Ledger {
                     !self.document.is_staged(uid) && self.document.maps(uid, None).is_empty()
                 })
                 .count();
-            self.document.stage(change, applied.uids.clone(), created as u64);
-            if self.document.staged() >= 500 {
-                self.flush()?;
-            }
+            self.stage(change, applied.uids.clone(), created as u64)?;
         }
         self.graph.append(&row, parents.clone());
         self.fold(statement.as_ref(), row.standing, &row.entry, row.hash, index, &parents);
@@ -154,8 +151,12 @@ impl Ledger {
         Ok(())
     }
 
+    fn stage(&mut self, change: Change, uids: Vec<String>, created: u64) -> Result<(), String> {
+        self.document.stage(change, uids, created).map_err(not_built)
+    }
+
     fn flush(&mut self) -> Result<(), String> {
-        self.document.flush().map_err(|error| format!("the document can't be built: {error}"))
+        self.document.flush().map_err(not_built)
     }
 
     // ---- Others' entries ----
@@ -404,7 +405,7 @@ impl Ledger {
             }
             Statement::Change(change) => {
                 let place = self.place(&entry.log, parents, entry.link.time);
-                self.stage(&change.bytes, &place).map(Some).map_err(|_| Void::BadChange)
+                self.check(&change.bytes, &place).map(Some).map_err(|_| Void::BadChange)
             }
         };
         match verdict {
@@ -443,7 +444,7 @@ impl Ledger {
     }
 
     /// Passes a change through the guard into the document.
-    fn stage(&mut self, bytes: &[u8], place: &ChangePlace) -> Result<Applied, &'static str> {
+    fn check(&mut self, bytes: &[u8], place: &ChangePlace) -> Result<Applied, &'static str> {
         let checked = guard::check(&mut self.document, bytes, place)?;
         let applied = Applied {
             change: checked.change.hash().0,
@@ -451,7 +452,9 @@ impl Ledger {
             uids: checked.touched.keys().cloned().collect(),
         };
         let created = checked.touched.values().filter(|touched| touched.created).count() as u64;
-        self.document.stage(checked.change, applied.uids.clone(), created);
+        if let Err(why) = self.stage(checked.change, applied.uids.clone(), created) {
+            self.alarms.push(why);
+        }
         for (uid, touched) in checked.touched {
             if touched.created {
                 continue;
@@ -632,10 +635,18 @@ impl Ledger {
         ));
     }
 
-    /// Applies what is staged and looks for conflicts.
+    /// How much waits to be stored.
+    pub(crate) fn unstored(&self) -> usize {
+        self.writes.len()
+    }
+
+    /// Looks for conflicts in events that were touched. New events can have none: their changes may stay
+    /// staged until someone reads.
     pub(crate) fn finish(&mut self) -> Finished {
         self.seal();
-        self.settle_all();
+        if !self.dirty.is_empty() {
+            self.settle_all();
+        }
         Finished {
             writes: std::mem::take(&mut self.writes),
             fresh: std::mem::take(&mut self.fresh),
@@ -665,3 +676,7 @@ impl Ledger {
 /// A body of this many bytes doesn't fit into an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooLarge(pub(crate) usize);
+
+fn not_built(error: AutomergeError) -> String {
+    format!("the document can't be built: {error}")
+}

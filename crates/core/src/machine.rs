@@ -100,6 +100,13 @@ pub enum Input {
     Tick,
 }
 
+/// Changes that are applied to the document together when there is time: few enough that whoever reads
+/// before doesn't notice, and enough to share most of what a batch costs. Drawn anew each time, so that nodes
+/// on one machine don't all do it at the same moment.
+fn batch(dice: &mut Dice) -> usize {
+    8 + dice.below(16) as usize
+}
+
 /// One node's state. See the crate's documentation for how to drive it.
 pub struct Core {
     ledger: Ledger,
@@ -110,6 +117,9 @@ pub struct Core {
     admitted: Option<(BTreeSet<OfficeId>, BTreeSet<TicketId>)>,
     neighbours: Option<BTreeMap<OfficeId, Vec<String>>>,
     presences: u64,
+    dice: Dice,
+    /// How many changes [`Core::idle`] waits for.
+    batch: usize,
 }
 
 /// Founds a network: gives its id, and the first row for the founder's store.
@@ -220,6 +230,8 @@ impl Core {
             admitted: None,
             neighbours: None,
             presences: u64::MAX,
+            batch: batch(&mut dice),
+            dice,
         })
     }
 
@@ -288,9 +300,23 @@ impl Core {
         self.ledger.graph.digest()
     }
 
+    /// How many writes wait for the next step: what bounds a step is for the caller to say.
+    pub fn unstored(&self) -> usize {
+        self.ledger.unstored()
+    }
+
+    /// For when there is nothing else to do: applies changes to the document, if enough are there.
+    pub fn idle(&mut self) {
+        if self.ledger.document.staged() >= self.batch {
+            self.ledger.settle_all();
+            self.batch = batch(&mut self.dice);
+        }
+    }
+
     /// The document, for a snapshot of all entries so far. Only between a persisted step and the next
     /// input.
-    pub fn document(&self) -> &Document {
+    pub fn document(&mut self) -> &Document {
+        self.ledger.settle_all();
         &self.ledger.document
     }
 

@@ -151,9 +151,10 @@ fn a_snapshot_from_before_the_upgrade_does_not_hide_what_was_understood_since() 
     // The snapshot that the older program saved: it covers all rows, and has not applied two of them.
     let applied: Vec<Row> =
         older.iter().filter(|row| row.standing != Standing::Deferred).cloned().collect();
-    let (core, _) = open(&world, 2, Stored::default(), &applied);
-    let snapshot = || Some((rows.len() as u64, core.document().save()));
-    let stored = || Stored { snapshot: snapshot(), ..Stored::default() };
+    let (mut core, _) = open(&world, 2, Stored::default(), &applied);
+    let snapshot = core.document().save();
+    let stored =
+        || Stored { snapshot: Some((rows.len() as u64, snapshot.clone())), ..Stored::default() };
     let (mut upgraded, _) = open(&world, 2, stored(), &older);
     assert_eq!(title(&mut upgraded, "policy-A"), "second");
     // Stopped before it saved another snapshot, and started again.

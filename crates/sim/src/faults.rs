@@ -135,7 +135,7 @@ impl World {
         let office = &mut self.offices[at];
         // Only between a persisted step and the next input, as the core asks.
         if office.commit.is_none()
-            && let Some(core) = &office.core
+            && let Some(core) = &mut office.core
         {
             office.disk.save_snapshot(core.entries(), core.document().save());
             self.trace.note(self.now, at, "snapshot", &[], String::new);
