@@ -1,16 +1,16 @@
 //! The running node: wires core, store, net and doors.
 //!
 //! ```text
-//!  doors ──requests──►            ┌──────── Committed ────────┐
-//!                      engine ────┴─ step ──► committer ──────┴─► replies, pushes, chunks, streams
-//!  net ────events────►  (core)                 (store)
+//!  doors ──requests──►
+//!                      engine (core, store) ──► outlets: replies, pushes, chunks, streams
+//!  net ────events────►
 //! ```
-//! `engine` and `committer` are threads; doors and net are tasks of one tokio runtime.
+//! `engine` is a thread; doors and net are tasks of one tokio runtime.
 
 mod chunks;
-mod committer;
 mod engine;
 mod joins;
+mod outlets;
 mod shared;
 mod snapshots;
 
@@ -25,7 +25,6 @@ use fasti_core::{Config, Core, Now, OfficeId};
 use fasti_doors::Handle;
 use fasti_net as net;
 use fasti_store::Store;
-use tokio::sync::mpsc;
 
 use crate::NodeFile;
 use crate::keys;
@@ -33,8 +32,8 @@ pub(crate) use engine::Clock;
 pub(crate) use joins::{JoinAnswer, JoinRequest};
 pub(crate) use shared::Shared;
 
-use committer::{Committer, Reopen};
-use engine::{Engine, Parts};
+use engine::{Engine, Wires};
+use outlets::Outlets;
 
 /// The setting that holds the members that a newcomer starts with.
 pub(crate) const SETTING_BOOTSTRAP: &str = "bootstrap";
@@ -80,17 +79,30 @@ pub(crate) async fn run(settings: Settings, stop: impl Future<Output = ()>) -> a
     let shared =
         Arc::new(Shared::new(core.office(), Arc::clone(&store), network.clone(), core.entries()));
     let (handle, doors) = Handle::new(Arc::clone(&shared) as Arc<dyn fasti_doors::Node>);
-    let threads = start_threads(Wiring {
-        store,
-        signer,
-        clock,
-        core,
-        snapshot,
-        network: network.clone(),
-        events,
+    let runtime = tokio::runtime::Handle::current();
+    let outlets = Outlets {
         shared: Arc::clone(&shared),
+        net: network.clone(),
+        server: chunks::Server::new(Arc::clone(&store), network.clone(), runtime.clone()),
+        appended: doors.appended,
+    };
+    let wires = Wires {
+        clock,
+        store: Arc::clone(&store),
+        shared: Arc::clone(&shared),
+        runtime,
+        requests: doors.requests,
+        events,
+        outlets,
         handle: handle.clone(),
-        doors,
+        reopen: Box::new(move |now| {
+            store.reopen()?;
+            open(&store, &signer, now)
+        }),
+    };
+    let engine = std::thread::Builder::new().name("engine".into()).spawn(move || {
+        let _whole = AllOrNothing;
+        Engine::new(wires, core, snapshot).run();
     })?;
 
     let token = keys::find_or_draw_token(&dir)?;
@@ -111,70 +123,9 @@ pub(crate) async fn run(settings: Settings, stop: impl Future<Output = ()>) -> a
     let _ = NodeFile::remove(&dir);
     network.shutdown().await;
     drop(network);
-    tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join())))
-        .await?;
+    let _ = tokio::task::spawn_blocking(move || engine.join()).await?;
     tracing::info!("stopped");
     served.context("the HTTP server failed")
-}
-
-struct Wiring {
-    store: Arc<Store>,
-    signer: Signer,
-    clock: Clock,
-    core: Core,
-    snapshot: u64,
-    network: net::Handle,
-    events: mpsc::Receiver<net::Event>,
-    shared: Arc<Shared>,
-    handle: Handle,
-    doors: fasti_doors::CoreEnd,
-}
-
-fn start_threads(wiring: Wiring) -> anyhow::Result<Vec<std::thread::JoinHandle<()>>> {
-    let Wiring { store, signer, clock, core, snapshot, network, events, shared, handle, doors } =
-        wiring;
-    let runtime = tokio::runtime::Handle::current();
-    // One step at a time is with the committer; meanwhile the next one gathers.
-    let (jobs, work) = std::sync::mpsc::sync_channel(1);
-    let (done, committed) = mpsc::unbounded_channel();
-    let committer = Committer {
-        server: chunks::Server::new(Arc::clone(&store), network.clone(), runtime.clone()),
-        snapshots: snapshots::Snapshots::default(),
-        store: Arc::clone(&store),
-        shared: Arc::clone(&shared),
-        net: network,
-        appended: doors.appended.clone(),
-        committed: done,
-    };
-    let reopen: Reopen = Box::new(move |now| {
-        store.reopen()?;
-        open(&store, &signer, now)
-    });
-    let requests = doors.requests;
-    let engine = Engine::new(Parts {
-        core,
-        clock,
-        requests,
-        handle,
-        events,
-        shared,
-        jobs,
-        committed,
-        snapshot,
-        reopen,
-    });
-    let named = |name: &str| std::thread::Builder::new().name(name.into());
-    Ok(vec![
-        named("committer").spawn(move || {
-            let _whole = AllOrNothing;
-            committer.run(&work);
-        })?,
-        named("engine").spawn(move || {
-            let _whole = AllOrNothing;
-            let _in_runtime = runtime.enter();
-            engine.run(&runtime);
-        })?,
-    ])
 }
 
 /// Ends the process if its thread panics: half a node would answer probes and nothing else, for ever.

@@ -1,6 +1,6 @@
-//! The engine: the one thread that owns the core. It gathers whatever has come (requests, network
-//! events, deadlines), lets the core handle it, and hands the step to the `committer`. What comes while
-//! the disk is busy shares the next step.
+//! The engine: the one thread that owns the core and writes the disk. It gathers whatever has come
+//! (requests, network events, deadlines), lets the core handle it, makes the step durable and has its
+//! effects carried out by `outlets`. What comes while the disk is busy shares the next step.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,13 +9,19 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use fasti_core::{CommandError, Core, Input, Instant, Now, OfficeId, Reply, RequestId};
 use fasti_doors::Request;
 use fasti_net as net;
+use fasti_store::{CommitError, Store};
 use tokio::sync::{mpsc, oneshot};
 
-use super::committer::{Committed, Job, Reopen};
 use super::joins;
+use super::outlets::Outlets;
+use super::snapshots::Snapshots;
 
 /// Inputs that share a step at most: bounds how long the first of them waits for its answer.
 const INPUTS_PER_STEP: usize = 2048;
+
+/// No input is added to a step that writes as much as this: bounds the memory of a step. Beyond it a larger
+/// transaction costs the disk no less for each entry.
+const WRITES_PER_STEP: usize = 1000;
 
 /// A snapshot is due when this many entries came since the last one, or a sixteenth of all. The tail
 /// is replayed at opening, some ten thousand changes a second.
@@ -48,125 +54,108 @@ impl Clock {
 /// Callers that wait for a reply, by the number of their request.
 pub(crate) type Callers = BTreeMap<RequestId, oneshot::Sender<Reply>>;
 
+/// Opens the core again from the store; gives it with the entries under its snapshot.
+pub(crate) type Reopen = Box<dyn FnMut(Now) -> anyhow::Result<(Core, u64)> + Send>;
+
+/// What the engine is connected with.
+pub(crate) struct Wires {
+    pub(crate) clock: Clock,
+    pub(crate) store: Arc<Store>,
+    pub(crate) shared: Arc<super::Shared>,
+    pub(crate) runtime: tokio::runtime::Handle,
+    pub(crate) requests: mpsc::Receiver<Request>,
+    pub(crate) events: mpsc::Receiver<net::Event>,
+    pub(crate) outlets: Outlets,
+    /// For answering newcomers.
+    pub(crate) handle: fasti_doors::Handle,
+    pub(crate) reopen: Reopen,
+}
+
 pub(crate) struct Engine {
+    wires: Wires,
     core: Core,
-    clock: Clock,
-    requests: mpsc::Receiver<Request>,
-    handle: fasti_doors::Handle,
-    events: mpsc::Receiver<net::Event>,
-    shared: Arc<super::Shared>,
-    jobs: std::sync::mpsc::SyncSender<Job>,
-    committed: mpsc::UnboundedReceiver<Committed>,
-    /// A step is being committed.
-    busy: bool,
     callers: Callers,
     asked: RequestId,
+    /// Whose turn it is if both requests and events wait.
+    requests_first: bool,
     /// What the core is told again after it was opened anew.
     linked: BTreeSet<OfficeId>,
     addresses: Vec<String>,
+    snapshots: Snapshots,
     /// Entries under the last snapshot.
     snapshot: u64,
-    reopen: Reopen,
-}
-
-/// What the engine starts with.
-pub(crate) struct Parts {
-    pub(crate) core: Core,
-    pub(crate) clock: Clock,
-    pub(crate) requests: mpsc::Receiver<Request>,
-    pub(crate) handle: fasti_doors::Handle,
-    pub(crate) events: mpsc::Receiver<net::Event>,
-    pub(crate) shared: Arc<super::Shared>,
-    pub(crate) jobs: std::sync::mpsc::SyncSender<Job>,
-    pub(crate) committed: mpsc::UnboundedReceiver<Committed>,
-    pub(crate) snapshot: u64,
-    pub(crate) reopen: Reopen,
 }
 
 enum Happened {
     Request(Request),
     Event(net::Event),
-    Committed(Committed),
     Due,
     Stop,
 }
 
 impl Engine {
-    pub(crate) fn new(parts: Parts) -> Self {
-        let Parts {
-            core,
-            clock,
-            requests,
-            handle,
-            events,
-            shared,
-            jobs,
-            committed,
-            snapshot,
-            reopen,
-        } = parts;
+    /// With a core, and the number of entries under its snapshot.
+    pub(crate) fn new(wires: Wires, core: Core, snapshot: u64) -> Self {
         Self {
+            wires,
             core,
-            clock,
-            requests,
-            handle,
-            events,
-            shared,
-            jobs,
-            committed,
-            busy: false,
             callers: Callers::new(),
             asked: 0,
+            requests_first: false,
             linked: BTreeSet::new(),
             addresses: Vec::new(),
+            snapshots: Snapshots::default(),
             snapshot,
-            reopen,
         }
     }
 
-    /// Runs until the network's events end, which is how the node stops; then commits what is left.
-    pub(crate) fn run(mut self, runtime: &tokio::runtime::Handle) {
-        loop {
-            let happened = runtime.block_on(self.next());
-            if !self.take(happened) {
-                break;
-            }
+    /// Runs until the network's events end, which is how the node stops.
+    pub(crate) fn run(mut self) {
+        let runtime = self.wires.runtime.clone();
+        let mut going = true;
+        while going {
+            let happened = self.try_next().unwrap_or_else(|| {
+                self.core.idle();
+                let due = self.wires.clock.at(self.core.next_due().0);
+                runtime.block_on(self.next(due))
+            });
+            going = self.take(happened);
             for _ in 1..INPUTS_PER_STEP {
-                let Some(happened) = self.try_next() else { break };
-                if !self.take(happened) {
+                if !going || self.core.unstored() >= WRITES_PER_STEP {
                     break;
                 }
+                let Some(happened) = self.try_next() else { break };
+                going = self.take(happened);
             }
-            self.hand_over(false);
-        }
-        while self.busy {
-            match self.committed.blocking_recv() {
-                Some(committed) => drop(self.done(committed)),
-                None => break,
+            if let Err(error) = self.step()
+                && !self.start_again(&error)
+            {
+                return;
             }
         }
-        self.hand_over(true);
+        self.snapshots.wait();
+        if self.core.entries() > self.snapshot {
+            self.save_snapshot();
+            self.snapshots.wait();
+        }
     }
 
-    async fn next(&mut self) -> Happened {
-        let due = self.clock.at(self.core.next_due().0);
+    async fn next(&mut self, due: tokio::time::Instant) -> Happened {
+        let Wires { events, requests, .. } = &mut self.wires;
         tokio::select! {
-            biased;
-            Some(committed) = self.committed.recv() => Happened::Committed(committed),
-            event = self.events.recv() => event.map_or(Happened::Stop, Happened::Event),
-            Some(request) = self.requests.recv() => Happened::Request(request),
+            event = events.recv() => event.map_or(Happened::Stop, Happened::Event),
+            Some(request) = requests.recv() => Happened::Request(request),
             () = tokio::time::sleep_until(due) => Happened::Due,
         }
     }
 
+    /// What waits already, requests and events by turns: neither can keep the other waiting for ever.
     fn try_next(&mut self) -> Option<Happened> {
-        if let Ok(committed) = self.committed.try_recv() {
-            return Some(Happened::Committed(committed));
-        }
-        if let Ok(event) = self.events.try_recv() {
-            return Some(Happened::Event(event));
-        }
-        self.requests.try_recv().ok().map(Happened::Request)
+        let Wires { events, requests, .. } = &mut self.wires;
+        self.requests_first = !self.requests_first;
+        let mut event = || events.try_recv().ok().map(Happened::Event);
+        let mut request = || requests.try_recv().ok().map(Happened::Request);
+        if self.requests_first { request().or_else(event) } else { event().or_else(request) }
     }
 
     /// Lets the core have it; false if it is time to stop.
@@ -177,8 +166,11 @@ impl Engine {
                 self.callers.insert(self.asked, reply);
                 self.input(Input::Command(self.asked, command));
             }
-            Happened::Event(event) => self.event(event),
-            Happened::Committed(committed) => return self.done(committed),
+            Happened::Event(event) => {
+                if let Some(input) = self.event(event) {
+                    self.input(input);
+                }
+            }
             Happened::Due => self.input(Input::Tick),
             Happened::Stop => return false,
         }
@@ -186,98 +178,107 @@ impl Engine {
     }
 
     fn input(&mut self, input: Input) {
-        self.core.handle(self.clock.now(), input);
+        self.core.handle(self.wires.clock.now(), input);
     }
 
-    fn event(&mut self, event: net::Event) {
+    /// Keeps what has to outlive the core, and says what it is told.
+    fn event(&mut self, event: net::Event) -> Option<Input> {
         match event {
             net::Event::Listening { addresses } => {
                 self.addresses = addresses.iter().map(ToString::to_string).collect();
-                self.shared.listening(&self.addresses);
-                self.input(Input::Listening(self.addresses.clone()));
+                self.wires.shared.listening(&self.addresses);
+                Some(Input::Listening(self.addresses.clone()))
             }
             net::Event::Connected { peer, address } => {
                 tracing::debug!(%peer, %address, "linked");
                 self.linked.insert(peer);
-                self.input(Input::Connected(peer));
+                Some(Input::Connected(peer))
             }
             net::Event::Disconnected { peer, reason } => {
                 tracing::debug!(%peer, %reason, "link lost");
                 self.linked.remove(&peer);
-                self.input(Input::Disconnected(peer));
+                Some(Input::Disconnected(peer))
             }
             net::Event::Frame { peer, lane, bytes } => {
                 tracing::trace!(%peer, ?lane, bytes = bytes.len(), "frame");
-                self.input(Input::Received(peer, bytes));
+                Some(Input::Received(peer, bytes))
             }
             net::Event::Congested { peer } => {
                 tracing::debug!(%peer, "pushes were dropped");
-                self.input(Input::Congested(peer));
+                Some(Input::Congested(peer))
             }
             net::Event::Join { ticket, request, reply } => {
-                tokio::spawn(joins::answer(self.handle.clone(), ticket, request, reply));
+                let answer = joins::answer(self.wires.handle.clone(), ticket, request, reply);
+                self.wires.runtime.spawn(answer);
+                None
             }
             net::Event::Discovered { peer, addresses } => {
                 tracing::debug!(%peer, ?addresses, "discovered");
+                None
             }
         }
     }
 
-    /// Gives a step to the committer, if there is one to give and the disk is free.
-    fn hand_over(&mut self, stopping: bool) {
-        if self.busy {
-            return;
-        }
-        let step = self.core.step(self.clock.now());
-        let entries = self.core.entries();
-        let tail = entries - self.snapshot.min(entries);
-        let snapshot_due =
-            tail >= SNAPSHOT_ENTRIES_MIN.max(self.snapshot / 16) || (stopping && tail > 0);
-        if step.is_empty() && !snapshot_due {
-            return;
-        }
-        let snapshot = snapshot_due.then(|| {
-            self.snapshot = entries;
-            (entries, self.core.document().clone())
+    /// Makes what has come durable, then carries out what follows from it.
+    fn step(&mut self) -> Result<(), String> {
+        let Wires { clock, store, shared, outlets, .. } = &mut self.wires;
+        let persisted = self.core.step(clock.now()).persist(|writes| {
+            let started = std::time::Instant::now();
+            store.commit(writes)?;
+            shared.committed(started.elapsed());
+            Ok(())
         });
-        let callers =
-            step.requests().filter_map(|id| Some((id, self.callers.remove(&id)?))).collect();
-        self.busy = self.jobs.send(Job { step, callers, snapshot }).is_ok();
+        let effects =
+            persisted.map_err(|error: CommitError| format!("{:#}", anyhow::Error::from(error)))?;
+        outlets.carry_out(effects, &mut self.callers);
+
+        let tail = self.core.entries().saturating_sub(self.snapshot);
+        if tail >= SNAPSHOT_ENTRIES_MIN.max(self.snapshot / 16) && self.snapshots.is_idle() {
+            self.save_snapshot();
+        }
+        Ok(())
     }
 
-    fn done(&mut self, committed: Committed) -> bool {
-        self.busy = false;
-        match committed {
-            Committed::Stored => true,
-            Committed::Failed(error) => self.start_again(&error),
-        }
+    fn save_snapshot(&mut self) {
+        self.snapshot = self.core.entries();
+        self.snapshots.save(&self.wires.store, self.snapshot, self.core.document().clone());
     }
 
     /// The store refused a step: the core is ahead of the disk, so it is opened again from what is
-    /// there. Until that works, whoever asks is told why it doesn't.
+    /// there. Until that works, whoever asks is told why it doesn't. False if it is time to stop.
     fn start_again(&mut self, error: &str) -> bool {
         tracing::error!(error, "the store failed; nothing that was answered is lost, trying again");
-        loop {
-            for (_, caller) in std::mem::take(&mut self.callers) {
-                let _ = caller.send(Err(CommandError::Storage(error.to_owned())));
-            }
-            while let Ok(request) = self.requests.try_recv() {
-                let _ = request.reply.send(Err(CommandError::Storage(error.to_owned())));
-            }
-            match (self.reopen)(self.clock.now()) {
-                Ok((core, snapshot)) => {
-                    self.core = core;
-                    self.snapshot = snapshot;
-                    break;
-                }
-                Err(error) => tracing::error!(%error, "the store can't be opened again yet"),
-            }
-            if self.events.is_closed() {
-                return false;
-            }
-            std::thread::sleep(REOPEN_PAUSE);
+        self.wires.shared.failed(error);
+        for (_, caller) in std::mem::take(&mut self.callers) {
+            let _ = caller.send(Err(CommandError::Storage(error.to_owned())));
         }
-        self.shared.recovered();
+        let runtime = self.wires.runtime.clone();
+        let mut retry = tokio::time::Instant::now();
+        loop {
+            match runtime.block_on(self.next(retry)) {
+                Happened::Request(request) => {
+                    let _ = request.reply.send(Err(CommandError::Storage(error.to_owned())));
+                }
+                // Frames are lost; comparing frontiers makes up for it.
+                Happened::Event(event) => drop(self.event(event)),
+                Happened::Stop => return false,
+                Happened::Due => match (self.wires.reopen)(self.wires.clock.now()) {
+                    Ok((core, snapshot)) => {
+                        self.core = core;
+                        self.snapshot = snapshot;
+                        break;
+                    }
+                    Err(error) => {
+                        tracing::error!(
+                            error = format!("{error:#}"),
+                            "the store can't be opened again yet"
+                        );
+                        retry = tokio::time::Instant::now() + REOPEN_PAUSE;
+                    }
+                },
+            }
+        }
+        self.wires.shared.recovered();
         tracing::warn!("the store works again");
         self.input(Input::Listening(self.addresses.clone()));
         for peer in self.linked.clone() {

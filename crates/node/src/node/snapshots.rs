@@ -18,19 +18,21 @@ const DOCUMENT_BYTES_MAX: usize = 4 << 30;
 pub(crate) struct Snapshots(Option<JoinHandle<()>>);
 
 impl Snapshots {
-    /// Saves one beside what goes on; if the one before is not done yet, this one is left out.
+    /// Whether the one before is done.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.0.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Saves one beside what goes on.
     pub(crate) fn save(&mut self, store: &Arc<Store>, entries: u64, document: Document) {
-        if self.0.as_ref().is_some_and(|thread| !thread.is_finished()) {
-            return;
-        }
         let store = Arc::clone(store);
         let thread = std::thread::Builder::new().name("snapshot".into());
         self.0 = thread.spawn(move || save(&store, entries, &document)).ok();
     }
 
     /// Waits until the last one is done.
-    pub(crate) fn finish(self) {
-        if let Some(thread) = self.0 {
+    pub(crate) fn wait(&mut self) {
+        if let Some(thread) = self.0.take() {
             let _ = thread.join();
         }
     }
