@@ -4,7 +4,8 @@
 
 mod common;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -71,6 +72,24 @@ async fn a_member_tells_where_else_it_listens() {
     });
     let (peer, addresses) = found.await;
     assert_eq!((peer, addresses.len()), (b.id, b.addresses.len()), "{addresses:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_find_each_other_on_a_lan() {
+    // Multicast DNS asks on every interface but loopback.
+    let lan = UdpSocket::bind("0.0.0.0:0").unwrap();
+    if lan.connect("224.0.0.251:5353").is_err() || lan.local_addr().unwrap().ip().is_loopback() {
+        println!("SKIPPED: this machine has no network to find anybody on");
+        return;
+    }
+    let anywhere = |seed| Config { mdns: true, ..config(seed, &["/ip4/0.0.0.0/tcp/0"]) };
+    let mut a = Node::with(anywhere(1)).await;
+    let mut b = Node::with(anywhere(2)).await;
+    for (node, other) in [(&a, b.id), (&b, a.id)] {
+        node.know(&[(other, &[])]);
+        node.handle.neighbours(BTreeMap::from([(other, Vec::new())]));
+    }
+    linked(&mut a, &mut b).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
