@@ -150,7 +150,7 @@ impl Ledger {
         }
         let after = after(&present.flat, &edits);
         let mut shown = event::unflatten(&after);
-        event::validate(&shown)?;
+        event::validate(&shown, present.view.as_ref().map(|view| &view.event))?;
         if after.len() > event::FIELDS_MAX {
             return Err(invalid("", format!("an event has at most {} fields", event::FIELDS_MAX)));
         }

@@ -273,36 +273,38 @@ fn under<'a>(flat: &'a Flat, path: &str) -> impl Iterator<Item = (&'a String, &'
     flat.range(prefix.clone()..).take_while(move |(path, _)| path.starts_with(&prefix))
 }
 
-/// Checks an event as a whole against RFC 8984, as far as its properties are known; unknown ones pass.
+/// Checks an event against RFC 8984, as far as its properties are known; unknown ones pass. So do those
+/// that stand as they stood `before` the edit: what another program let in must not keep anybody from
+/// editing the rest.
 ///
 /// # Errors
 /// [`CommandError::Invalid`] naming the first property that is wrong.
-pub fn validate(event: &Object) -> Result<(), CommandError> {
-    match event.get("@type") {
-        Some(Value::String(kind)) if kind == "Event" => {}
-        None => return Err(invalid("@type", "missing: expected \"Event\"")),
-        Some(_) => {
-            return Err(invalid("@type", "expected \"Event\" (tasks and groups are not kept)"));
-        }
+pub fn validate(event: &Object, before: Option<&Object>) -> Result<(), CommandError> {
+    let changed = |name: &str| before.is_none_or(|before| before.get(name) != event.get(name));
+    if changed("@type") && event.get("@type").is_none_or(|kind| kind != "Event") {
+        return Err(invalid("@type", "expected \"Event\" (tasks and groups are not kept)"));
     }
-    match event.get("start") {
-        Some(Value::String(start)) if is_local_date_time(start) => {}
-        None => {
-            return Err(invalid(
-                "start",
-                "missing: expected a local date-time such as \"2024-04-01T00:00:00\"",
-            ));
-        }
-        Some(_) => {
-            return Err(invalid(
-                "start",
-                "expected a local date-time such as \"2024-04-01T00:00:00\", without zone (that goes into timeZone)",
-            ));
+    if changed("start") {
+        match event.get("start") {
+            Some(Value::String(start)) if is_local_date_time(start) => {}
+            None => {
+                return Err(invalid(
+                    "start",
+                    "missing: expected a local date-time such as \"2024-04-01T00:00:00\"",
+                ));
+            }
+            Some(_) => {
+                return Err(invalid(
+                    "start",
+                    "expected a local date-time such as \"2024-04-01T00:00:00\", without zone (that goes into timeZone)",
+                ));
+            }
         }
     }
     for (name, check, expected) in CHECKS {
         if let Some(value) = event.get(*name)
             && !value.is_null()
+            && changed(name)
             && !check(value)
         {
             return Err(invalid(name, format!("expected {expected}")));
