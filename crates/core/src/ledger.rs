@@ -1,6 +1,10 @@
 //! The ledger: what a node holds and what follows from it. Takes entries, its own and others', through
-//! one and the same gate; keeps graph, roster and document in step, and notes what has to be stored.
-//! Knows nothing of peers: `gossip` brings bundles and asks what is missing.
+//! one and the same gate, which is here; `accept` takes bundles apart, `write` makes entries. Keeps graph,
+//! roster and document in step, and notes what has to be stored. Knows nothing of peers: `gossip` brings
+//! bundles and asks what is missing.
+
+mod accept;
+mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -8,32 +12,16 @@ use std::sync::Arc;
 use automerge::{AutomergeError, Change, ChangeHash};
 
 use crate::document::{self, ChangePlace, Document};
-use crate::entry::{BODY_BYTES_MAX, Bundle, Entry, Link, RULES, Run, Signer, Verifier, first_prev};
-use crate::event::FieldEdits;
+use crate::entry::{Bundle, Entry, RULES, Run, Signer, Verifier};
 use crate::graph::{Graph, Index};
 use crate::guard;
-use crate::ids::{DocumentId, EntryHash, Incarnation, LogId, NetworkId, OfficeId};
+use crate::ids::{DocumentId, EntryHash, LogId, NetworkId, OfficeId};
 use crate::roster::{Ground, Roster, is_sound};
 use crate::row::{Applied, Row, Standing, Void};
-use crate::statement::{DocumentChange, Role, Statement, Unreadable};
+use crate::statement::{Role, Statement, Unreadable};
 use crate::step::{Appended, Write};
-
-/// Own entries that wait for a signature are signed at this many bytes, so that no run outgrows a
-/// chunk; a signature per 64 kB costs nothing.
-const RUN_BYTES_MAX: usize = 64 * 1024;
-
-/// Why a bundle was not taken. Nothing of it was.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Refused {
-    /// It is malformed, or not signed by who it says: the sender's fault.
-    Bad(&'static str),
-    /// Nothing that we hold speaks of this author as a member.
-    UnknownAuthor(OfficeId),
-    /// Entries that it builds upon are missing; at least these.
-    Missing(Vec<EntryHash>),
-    /// It contradicts what we hold of the same log.
-    Fork(LogId, u64),
-}
+pub(crate) use accept::Refused;
+pub(crate) use write::TooLarge;
 
 /// An event that was touched in this step.
 #[derive(Debug, Default)]
@@ -108,9 +96,9 @@ impl Ledger {
     /// Takes a stored row; its change goes into the document unless the snapshot has it.
     pub(crate) fn reload(&mut self, row: Row, in_snapshot: bool) -> Result<(), String> {
         let index = self.graph.len();
-        let parents = self
-            .parents_of(&row.entry)
-            .map_err(|_| format!("the entry with index {index} has parents that are not there"))?;
+        let parents = self.parents_of(&row.entry).ok_or_else(|| {
+            format!("the entry with index {index} has parents that are not there")
+        })?;
         let statement = Statement::decode(row.entry.link.kind, &row.entry.link.body).ok();
         // A snapshot lacks what was deferred when it was saved, and understood since.
         if row.standing == Standing::Applied
@@ -159,186 +147,12 @@ impl Ledger {
         self.document.flush().map_err(not_built)
     }
 
-    // ---- Others' entries ----
-
-    /// Takes a bundle whole, or says why not. How many entries were new?
-    pub(crate) fn accept(&mut self, bundle: &Bundle) -> Result<usize, Refused> {
-        self.seal();
-        let mut entries: BTreeMap<LogId, Vec<(EntryHash, Entry)>> = BTreeMap::new();
-        let mut signatures = BTreeMap::new();
-        for run in bundle {
-            run.check_shape().map_err(Refused::Bad)?;
-            self.check_ground(run)?;
-            let new = self.new_of(run)?;
-            if new.is_empty() {
-                continue;
-            }
-            if entries.insert(run.log, new).is_some() {
-                return Err(Refused::Bad("two runs of one log"));
-            }
-            signatures.insert(run.log, run.signature);
-        }
-        if entries.is_empty() {
-            return Ok(0);
-        }
-        self.check_authors(&entries)?;
-        let order = self.order(&entries)?;
-        let mut places: BTreeMap<LogId, std::vec::IntoIter<(EntryHash, Entry)>> =
-            entries.into_iter().map(|(log, entries)| (log, entries.into_iter())).collect();
-        let count = order.len();
-        for log in order {
-            let Some(rest) = places.get_mut(&log) else { continue };
-            let Some((hash, entry)) = rest.next() else { continue };
-            let signature = if rest.len() == 0 { signatures.get(&log).copied() } else { None };
-            self.append(hash, entry, signature);
-        }
-        Ok(count)
-    }
-
-    /// All but the founding entry build upon it, if only from afar: what builds upon nothing can't have
-    /// been written by a member.
-    fn check_ground(&self, run: &Run) -> Result<(), Refused> {
-        let rootless =
-            run.first == 1 && run.links.first().is_some_and(|link| link.parents.is_empty());
-        if rootless && run.hashes().first() != Some(&EntryHash(self.network.0)) {
-            return Err(Refused::Bad("an entry that builds upon nothing"));
-        }
-        Ok(())
-    }
-
-    /// The entries of a run that we don't hold, if its signature is good and it fits.
-    fn new_of(&self, run: &Run) -> Result<Vec<(EntryHash, Entry)>, Refused> {
-        let held = self.graph.log(&run.log);
-        let length = held.map_or(0, |log| log.entries.len() as u64);
-        let known = |seq: u64| held.map(|log| self.graph.node(log.entries[seq as usize - 1]).hash);
-        let hashes = run.hashes();
-        let last = run.last();
-        if last <= length {
-            let same = known(last) == hashes.last().copied();
-            return if same { Ok(Vec::new()) } else { self.fork(run, &hashes, last) };
-        }
-        let Some(end) = hashes.last() else { return Ok(Vec::new()) };
-        if !self.verifier.verify(&run.log.author, &end.0, &run.signature) {
-            return Err(Refused::Bad("a signature is wrong"));
-        }
-        if run.first > length + 1 {
-            return Err(Refused::Missing(vec![run.prev]));
-        }
-        // Where the run meets what we hold.
-        let meets = (length + 1 - run.first) as usize;
-        let (ours, theirs) = match length {
-            0 => {
-                let founding = hashes.first() == Some(&EntryHash(self.network.0));
-                (first_prev((!founding).then_some(self.network)), run.prev)
-            }
-            _ => {
-                let theirs = if meets == 0 { run.prev } else { hashes[meets - 1] };
-                (known(length).unwrap_or(theirs), theirs)
-            }
-        };
-        if ours != theirs {
-            return if length == 0 {
-                Err(Refused::Bad("a log of another network"))
-            } else {
-                Err(Refused::Fork(run.log, length))
-            };
-        }
-        Ok(run.clone().into_entries(hashes).skip(meets).collect())
-    }
-
-    /// A run that lies wholly inside of what we hold, and differs.
-    fn fork(
-        &self,
-        run: &Run,
-        hashes: &[EntryHash],
-        seq: u64,
-    ) -> Result<Vec<(EntryHash, Entry)>, Refused> {
-        match hashes.last() {
-            Some(end) if self.verifier.verify(&run.log.author, &end.0, &run.signature) => {
-                Err(Refused::Fork(run.log, seq))
-            }
-            _ => Err(Refused::Bad("a signature is wrong")),
-        }
-    }
-
-    /// Every author must be spoken of as a member, in what we hold or in the bundle.
-    fn check_authors(
-        &self,
-        entries: &BTreeMap<LogId, Vec<(EntryHash, Entry)>>,
-    ) -> Result<(), Refused> {
-        let is_unknown = |office: &OfficeId| !self.roster.is_named(office);
-        if !entries.keys().any(|log| is_unknown(&log.author)) {
-            return Ok(());
-        }
-        let mut named = BTreeSet::new();
-        for (hash, entry) in entries.values().flatten() {
-            if let Ok(Statement::Admit(admit)) =
-                Statement::decode(entry.link.kind, &entry.link.body)
-            {
-                named.insert(admit.office);
-            }
-            if hash.0 == self.network.0 {
-                named.insert(entry.log.author);
-            }
-        }
-        match entries.keys().find(|log| is_unknown(&log.author) && !named.contains(&log.author)) {
-            Some(log) => Err(Refused::UnknownAuthor(log.author)),
-            None => Ok(()),
-        }
-    }
-
-    /// An order of the entries in which parents come before children: whose log is next. Logs are
-    /// taken in turns by id, as far as each goes.
-    fn order(
-        &self,
-        entries: &BTreeMap<LogId, Vec<(EntryHash, Entry)>>,
-    ) -> Result<Vec<LogId>, Refused> {
-        let inside: BTreeSet<EntryHash> =
-            entries.values().flatten().map(|(hash, _)| *hash).collect();
-        let mut missing = BTreeSet::new();
-        for (_, entry) in entries.values().flatten() {
-            let absent =
-                |hash: &&EntryHash| !inside.contains(hash) && self.graph.index(hash).is_none();
-            missing.extend(entry.link.parents.iter().filter(absent));
-        }
-        if !missing.is_empty() {
-            return Err(Refused::Missing(missing.into_iter().collect()));
-        }
-        let mut done = BTreeSet::new();
-        let mut next: BTreeMap<LogId, usize> = BTreeMap::new();
-        let mut order = Vec::with_capacity(inside.len());
-        loop {
-            let before = order.len();
-            for (log, list) in entries {
-                let at = next.entry(*log).or_default();
-                while let Some((hash, entry)) = list.get(*at) {
-                    let ready =
-                        |parent: &EntryHash| !inside.contains(parent) || done.contains(parent);
-                    if !entry.link.parents.iter().all(ready) {
-                        break;
-                    }
-                    done.insert(*hash);
-                    order.push(*log);
-                    *at += 1;
-                }
-            }
-            if order.len() == inside.len() {
-                return Ok(order);
-            }
-            if order.len() == before {
-                return Err(Refused::Bad("entries that lie under each other"));
-            }
-        }
-    }
-
     // ---- Any entry ----
 
-    fn parents_of(&self, entry: &Entry) -> Result<Box<[Index]>, Refused> {
+    /// Where the entries under it are, if all are here.
+    fn parents_of(&self, entry: &Entry) -> Option<Box<[Index]>> {
         let own = (entry.seq > 1).then_some(&entry.prev);
-        own.into_iter()
-            .chain(&entry.link.parents)
-            .map(|hash| self.graph.index(hash).ok_or_else(|| Refused::Missing(vec![*hash])))
-            .collect()
+        own.into_iter().chain(&entry.link.parents).map(|hash| self.graph.index(hash)).collect()
     }
 
     /// Adds an entry whose parents are here.
@@ -348,7 +162,7 @@ impl Ledger {
         entry: Entry,
         signature: Option<crate::entry::Signature>,
     ) {
-        let Ok(parents) = self.parents_of(&entry) else {
+        let Some(parents) = self.parents_of(&entry) else {
             self.alarms
                 .push(format!("entry {hash} was taken without its parents; please report this"));
             return;
@@ -495,129 +309,6 @@ impl Ledger {
         self.roster_changed = true;
     }
 
-    // ---- Our own entries ----
-
-    /// Whether this office is a member as far as it knows.
-    pub(crate) fn is_member(&self) -> bool {
-        self.roster.member(&self.office()).is_some()
-    }
-
-    /// The log that we write; a new incarnation if there is none yet.
-    fn own_log(&mut self, fresh: Incarnation) -> LogId {
-        let author = self.office();
-        *self.own.get_or_insert_with(|| {
-            self.writes.push(Write::Incarnation(fresh));
-            LogId { author, incarnation: fresh }
-        })
-    }
-
-    /// Writes the edits of an event. Nothing is written if the change would be too large.
-    pub(crate) fn write_edits(
-        &mut self,
-        uid: &str,
-        edits: &FieldEdits,
-        fresh: Incarnation,
-        time: i64,
-    ) -> Result<EntryHash, TooLarge> {
-        let log = self.own_log(fresh);
-        let tips: Vec<Index> = self.graph.tips().collect();
-        let place = self.place(&log, &tips, time);
-        self.settle(uid);
-        let change = self.document.build(&place, uid, edits);
-        let statement = Statement::Change(DocumentChange {
-            document: DocumentId::CALENDAR,
-            bytes: change.raw_bytes().to_vec(),
-        });
-        self.write(&statement, fresh, time)
-    }
-
-    /// Makes sure that all events can be read as they stand, and their conflicts.
-    pub(crate) fn settle_all(&mut self) {
-        if let Err(why) = self.flush() {
-            self.alarms.push(why);
-        }
-        for (uid, dirty) in std::mem::take(&mut self.dirty) {
-            self.find_conflicts(uid, dirty);
-        }
-    }
-
-    /// Makes sure that the event can be read as it stands.
-    pub(crate) fn settle(&mut self, uid: &str) {
-        if self.document.is_staged(uid)
-            && let Err(why) = self.flush()
-        {
-            self.alarms.push(why);
-        }
-    }
-
-    /// Writes an entry of ours on top of all that we hold and understand.
-    pub(crate) fn write(
-        &mut self,
-        statement: &Statement,
-        fresh: Incarnation,
-        time: i64,
-    ) -> Result<EntryHash, TooLarge> {
-        let (kind, body) = statement.encode();
-        if body.len() > BODY_BYTES_MAX {
-            return Err(TooLarge(body.len()));
-        }
-        let log = self.own_log(fresh);
-        let last = self.graph.last(&log);
-        let seq = last.map_or(0, |node| node.seq) + 1;
-        let prev = match last {
-            Some(node) => node.hash,
-            None if self.graph.len() == 0 => first_prev(None),
-            None => first_prev(Some(self.network)),
-        };
-        let mut parents: Vec<_> =
-            self.graph.tips().map(|index| self.graph.node(index).hash).collect();
-        parents.retain(|hash| *hash != prev);
-        parents.sort();
-        let size = body.len() + 32 * parents.len();
-        let entry =
-            Entry { log, seq, prev, link: Link { rules: RULES, parents, time, kind, body } };
-        let hash = entry.hash();
-        self.append(hash, entry, None);
-        self.unsigned_bytes += size;
-        if let Some(Write::Entry { row, .. }) = self.writes.last() {
-            if row.standing == Standing::Deferred {
-                self.alarms.push(
-                    "this node writes under rules that it doesn't understand itself: upgrade it"
-                        .into(),
-                );
-            }
-            if let Standing::Void(why) = row.standing {
-                self.alarms
-                    .push(format!("our own entry {hash} is void ({why:?}); please report this"));
-            }
-            self.unsigned.push(row.clone());
-        }
-        if self.unsigned_bytes >= RUN_BYTES_MAX {
-            self.seal();
-        }
-        Ok(hash)
-    }
-
-    /// Signs what we have written and not yet signed.
-    fn seal(&mut self) {
-        let rows = std::mem::take(&mut self.unsigned);
-        self.unsigned_bytes = 0;
-        let Some(last) = rows.last().map(|row| row.hash) else { return };
-        let signature = self.signer.sign(&last.0);
-        let signed = self.writes.iter_mut().rev().find_map(|write| match write {
-            Write::Entry { row, .. } if row.hash == last => Some(row),
-            _ => None,
-        });
-        if let Some(row) = signed {
-            row.signature = Some(signature);
-        }
-        if let Some(first) = rows.first() {
-            let Entry { log, seq, prev, .. } = first.entry;
-            let links = rows.into_iter().map(|row| row.entry.link).collect();
-            self.fresh.push(Run { log, first: seq, prev, links, signature });
-        }
-    }
-
     // ---- The end of a step ----
 
     /// Remembers a contradiction, once for each log.
@@ -654,6 +345,25 @@ impl Ledger {
         }
     }
 
+    /// Makes sure that all events can be read as they stand, and their conflicts.
+    pub(crate) fn settle_all(&mut self) {
+        if let Err(why) = self.flush() {
+            self.alarms.push(why);
+        }
+        for (uid, dirty) in std::mem::take(&mut self.dirty) {
+            self.find_conflicts(uid, dirty);
+        }
+    }
+
+    /// Makes sure that the event can be read as it stands.
+    pub(crate) fn settle(&mut self, uid: &str) {
+        if self.document.is_staged(uid)
+            && let Err(why) = self.flush()
+        {
+            self.alarms.push(why);
+        }
+    }
+
     fn find_conflicts(&mut self, uid: String, mut dirty: Dirty) {
         let maps = self.document.maps(&uid, None);
         if dirty.all {
@@ -672,10 +382,6 @@ impl Ledger {
         }
     }
 }
-
-/// A body of this many bytes doesn't fit into an entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TooLarge(pub(crate) usize);
 
 fn not_built(error: AutomergeError) -> String {
     format!("the document can't be built: {error}")

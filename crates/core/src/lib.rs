@@ -32,6 +32,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod board;
 mod calendar;
 mod columns;
 pub mod command;
@@ -47,7 +48,6 @@ pub mod log;
 mod machine;
 pub mod message;
 pub mod notice;
-mod notices;
 pub mod overlay;
 mod pending;
 pub mod policy;

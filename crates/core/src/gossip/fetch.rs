@@ -1,0 +1,153 @@
+//! Fetching: asking one peer for all that is missing, so that what comes is closed under causality and nothing
+//! is sent twice.
+
+use super::push::held;
+use super::{Due, Fetch, Gossip, LINES_MAX};
+use crate::entry::Bundle;
+use crate::ids::{LogId, OfficeId};
+use crate::ledger::{Ledger, Refused};
+use crate::message::{Line, Message};
+use crate::time::{Now, SECOND};
+
+/// A fetch that brings nothing for so long has failed.
+const FETCH_PATIENCE: u64 = 10 * SECOND;
+/// A peer whose fetch failed is left alone for so long, and for twice as long each time it fails again,
+/// up to some 30 seconds.
+const FETCH_PAUSE: u64 = SECOND / 2;
+
+impl Gossip {
+    pub(super) fn offered(
+        &mut self,
+        ledger: &mut Ledger,
+        now: Now,
+        from: OfficeId,
+        entries: u64,
+        lines: Vec<Line>,
+    ) {
+        let lines = lines.into_iter().take(LINES_MAX);
+        let lacking: Vec<Line> = lines.filter(|line| lacks(ledger, line)).collect();
+        if let Some(peer) = self.peers.get_mut(&from) {
+            peer.offers = lacking;
+            peer.offered_at = entries;
+        }
+        self.fetch_next(ledger, now);
+    }
+
+    /// Starts a fetch from a peer that offers something we still lack, unless one is under way.
+    pub(super) fn fetch_next(&mut self, ledger: &Ledger, now: Now) {
+        if self.fetch.is_some() {
+            return;
+        }
+        for peer in self.peers.values_mut() {
+            peer.offers.retain(|line| lacks(ledger, line));
+        }
+        // The peer that offers most, so that one fetch brings most.
+        let best = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| !peer.offers.is_empty() && peer.pause <= now.monotonic)
+            .max_by_key(|(_, peer)| {
+                let length =
+                    |log: &LogId| ledger.graph.log(log).map_or(0, |log| log.entries.len() as u64);
+                // A peer may claim any numbers.
+                let lacking = |line: &Line| line.seq.saturating_sub(length(&line.log));
+                peer.offers.iter().map(lacking).fold(0, u64::saturating_add)
+            })
+            .map(|(office, _)| *office);
+        let Some(from) = best else { return };
+        let Some(peer) = self.peers.get_mut(&from) else { return };
+        let wanted = peer
+            .offers
+            .iter()
+            .map(|line| {
+                (
+                    line.log,
+                    ledger.graph.log(&line.log).map_or(0, |log| log.entries.len() as u64) + 1,
+                )
+            })
+            .collect();
+        self.fetches = self.fetches.wrapping_add(1);
+        let number = self.fetches;
+        self.fetch = Some(Fetch { from, number, deadline: now.monotonic.after(FETCH_PATIENCE) });
+        let entries = peer.offered_at;
+        self.send(from, &Message::Want { fetch: number, entries, from: wanted });
+    }
+
+    pub(super) fn chunk(
+        &mut self,
+        ledger: &mut Ledger,
+        now: Now,
+        from: OfficeId,
+        number: u32,
+        last: bool,
+        bundle: Bundle,
+    ) {
+        let ours =
+            self.fetch.as_ref().is_some_and(|fetch| fetch.from == from && fetch.number == number);
+        if !ours {
+            // Of a fetch that we gave up, but perhaps still good.
+            self.take(ledger, now, from, bundle);
+            return;
+        }
+        let held = held(ledger, &bundle);
+        match ledger.accept(&bundle) {
+            Ok(count) => {
+                if count > 0 {
+                    for (from, bundle) in self.woken(&bundle) {
+                        self.take(ledger, now, from, bundle);
+                    }
+                    self.forward(ledger, from, bundle, &held);
+                }
+                if let Some(fetch) = &mut self.fetch {
+                    fetch.deadline = now.monotonic.after(FETCH_PATIENCE);
+                }
+                if last {
+                    self.fetch_done(ledger, now, from);
+                }
+            }
+            Err(why) => {
+                if !matches!(why, Refused::Missing(_)) {
+                    self.refused(ledger, now, from, bundle, why);
+                }
+                self.fetch_failed(ledger, now, from);
+            }
+        }
+    }
+
+    pub(super) fn fetch_done(&mut self, ledger: &mut Ledger, now: Now, from: OfficeId) {
+        self.fetch = None;
+        if let Some(peer) = self.peers.get_mut(&from) {
+            // What is lacking now is newer, or was withheld; either way the next comparison tells.
+            peer.offers.clear();
+            peer.failures = 0;
+        }
+        self.hello(ledger, from);
+        self.fetch_next(ledger, now);
+        self.notices_soon(ledger, now);
+    }
+
+    pub(super) fn fetch_failed(&mut self, ledger: &mut Ledger, now: Now, from: OfficeId) {
+        self.fetch = None;
+        if let Some(peer) = self.peers.get_mut(&from) {
+            peer.failures += 1;
+            peer.pause = now.monotonic.after(FETCH_PAUSE << peer.failures.min(6));
+        }
+        self.fetch_next(ledger, now);
+    }
+
+    /// When a peer whose fetch failed may be asked again.
+    pub(super) fn fetch_pause(&self) -> Option<Due> {
+        if self.fetch.is_some() {
+            return None;
+        }
+        let offering = self.peers.values().filter(|peer| !peer.offers.is_empty());
+        offering.map(|peer| (peer.pause, "fetch again")).min()
+    }
+}
+
+/// Whether a peer's line says more than we hold. One that contradicts us is a fork, which the entries
+/// will prove when they come.
+fn lacks(ledger: &Ledger, line: &Line) -> bool {
+    let length = ledger.graph.log(&line.log).map_or(0, |log| log.entries.len() as u64);
+    line.seq > length && !ledger.forks.contains_key(&line.log)
+}

@@ -1,0 +1,128 @@
+//! Pushing: entries go to neighbours as soon as they are durable here. What comes out of its order waits in
+//! `pending`; what is lost is found by comparing.
+
+use super::Gossip;
+use crate::entry::{Bundle, Run};
+use crate::ids::{EntryHash, OfficeId};
+use crate::ledger::{Ledger, Refused};
+use crate::message::Message;
+use crate::overlay::{self, Overlay};
+use crate::step::Effect;
+use crate::time::{MILLISECOND, Now};
+
+/// How long what arrives out of order may wait for what is missing, before the sender is asked.
+/// Longer than the pushes of one burst take to sort themselves out.
+const GAP_PATIENCE: u64 = 100 * MILLISECOND;
+
+impl Gossip {
+    /// To whom to push what is new: the successors on the rings, and peers who have no place there
+    /// (yet), such as a newcomer. All peers, if so few successors are linked that it would hardly get on.
+    pub(super) fn audience(&self) -> Vec<OfficeId> {
+        let Overlay { neighbours, successors } = &self.overlay;
+        let wanted = |peer: &OfficeId| successors.contains(peer) || !neighbours.contains(peer);
+        let audience: Vec<_> = self.peers().filter(wanted).collect();
+        if audience.len() < 2 { self.peers().collect() } else { audience }
+    }
+
+    /// Pushes entries of our own.
+    pub(crate) fn publish(&mut self, runs: Vec<Run>) {
+        let to = if runs.is_empty() { Vec::new() } else { self.audience() };
+        for run in runs {
+            self.effects
+                .push(Effect::Push { to: to.clone(), frame: Message::Push(vec![run]).encode() });
+        }
+    }
+
+    /// Takes a pushed bundle, and those that waited for it, and passes on what was new.
+    pub(super) fn take(&mut self, ledger: &mut Ledger, now: Now, from: OfficeId, bundle: Bundle) {
+        let mut ready = vec![(from, bundle)];
+        while let Some((from, bundle)) = ready.pop() {
+            let held = held(ledger, &bundle);
+            match ledger.accept(&bundle) {
+                Ok(0) => {}
+                Ok(_) => {
+                    ready.extend(self.woken(&bundle));
+                    self.forward(ledger, from, bundle, &held);
+                }
+                Err(refused) => self.refused(ledger, now, from, bundle, refused),
+            }
+        }
+        if self.pending.is_empty() {
+            self.gap = None;
+        }
+    }
+
+    pub(super) fn woken(&mut self, bundle: &Bundle) -> Vec<(OfficeId, Bundle)> {
+        if self.pending.is_empty() {
+            return Vec::new();
+        }
+        let hashes: Vec<EntryHash> = bundle.iter().flat_map(Run::hashes).collect();
+        hashes.iter().flat_map(|hash| self.pending.arrived(hash)).collect()
+    }
+
+    /// In a mesh the author has told everyone; on rings it goes on, but not back.
+    pub(super) fn forward(
+        &mut self,
+        ledger: &Ledger,
+        from: OfficeId,
+        bundle: Bundle,
+        held: &[u64],
+    ) {
+        if ledger.roster.members().len() <= overlay::MESH_MAX {
+            return;
+        }
+        let mut to = self.audience();
+        to.retain(|peer| *peer != from);
+        if !to.is_empty() {
+            // What was held has been passed on before.
+            let new = bundle.into_iter().zip(held).filter_map(|(run, held)| run.after(*held));
+            self.effects.push(Effect::Push { to, frame: Message::Push(new.collect()).encode() });
+        }
+    }
+
+    pub(super) fn refused(
+        &mut self,
+        ledger: &mut Ledger,
+        now: Now,
+        from: OfficeId,
+        bundle: Bundle,
+        why: Refused,
+    ) {
+        match why {
+            Refused::Missing(hashes) => {
+                let Some(hash) = hashes.first() else { return };
+                // Without room it is dropped; the comparison that is due anyway brings it again.
+                self.pending.wait(*hash, from, bundle);
+                self.gap_soon(now, from);
+            }
+            Refused::UnknownAuthor(_) => self.gap_soon(now, from),
+            Refused::Fork(log, seq) => ledger.note_fork(log, seq, &bundle),
+            Refused::Bad(what) => {
+                self.complain(
+                    ledger,
+                    from,
+                    &format!("refused entries that came from {from}: {what}"),
+                );
+            }
+        }
+    }
+
+    /// Tells operators of something that a peer sent, ever more rarely: the first, second, fourth time.
+    pub(crate) fn complain(&mut self, ledger: &mut Ledger, from: OfficeId, what: &str) {
+        let Some(peer) = self.peers.get_mut(&from) else { return };
+        peer.refusals += 1;
+        if peer.refusals.is_power_of_two() {
+            ledger.alarms.push(format!("{what} ({} such things so far)", peer.refusals));
+        }
+    }
+
+    pub(super) fn gap_soon(&mut self, now: Now, from: OfficeId) {
+        self.gap.get_or_insert((now.monotonic.after(GAP_PATIENCE), from));
+    }
+}
+
+/// How many entries of each run's log are held.
+pub(super) fn held(ledger: &Ledger, bundle: &Bundle) -> Vec<u64> {
+    let length = |run: &Run| ledger.graph.log(&run.log).map_or(0, |log| log.entries.len() as u64);
+    bundle.iter().map(length).collect()
+}

@@ -1,0 +1,123 @@
+//! Writing our own entries: they go on top of all that we hold, through the gate that all entries go through,
+//! and share a signature for each step.
+
+use super::Ledger;
+use crate::entry::{BODY_BYTES_MAX, Entry, Link, RULES, Run, first_prev};
+use crate::event::FieldEdits;
+use crate::graph::Index;
+use crate::ids::{DocumentId, EntryHash, Incarnation, LogId};
+use crate::row::Standing;
+use crate::statement::{DocumentChange, Statement};
+use crate::step::Write;
+
+/// Own entries that wait for a signature are signed at this many bytes, so that no run outgrows a
+/// chunk; a signature per 64 kB costs nothing.
+const RUN_BYTES_MAX: usize = 64 * 1024;
+
+/// A body of this many bytes doesn't fit into an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TooLarge(pub(crate) usize);
+
+impl Ledger {
+    /// Whether this office is a member as far as it knows.
+    pub(crate) fn is_member(&self) -> bool {
+        self.roster.member(&self.office()).is_some()
+    }
+
+    /// The log that we write; a new incarnation if there is none yet.
+    fn own_log(&mut self, fresh: Incarnation) -> LogId {
+        let author = self.office();
+        *self.own.get_or_insert_with(|| {
+            self.writes.push(Write::Incarnation(fresh));
+            LogId { author, incarnation: fresh }
+        })
+    }
+
+    /// Writes the edits of an event. Nothing is written if the change would be too large.
+    pub(crate) fn write_edits(
+        &mut self,
+        uid: &str,
+        edits: &FieldEdits,
+        fresh: Incarnation,
+        time: i64,
+    ) -> Result<EntryHash, TooLarge> {
+        let log = self.own_log(fresh);
+        let tips: Vec<Index> = self.graph.tips().collect();
+        let place = self.place(&log, &tips, time);
+        self.settle(uid);
+        let change = self.document.build(&place, uid, edits);
+        let statement = Statement::Change(DocumentChange {
+            document: DocumentId::CALENDAR,
+            bytes: change.raw_bytes().to_vec(),
+        });
+        self.write(&statement, fresh, time)
+    }
+
+    /// Writes an entry of ours on top of all that we hold and understand.
+    pub(crate) fn write(
+        &mut self,
+        statement: &Statement,
+        fresh: Incarnation,
+        time: i64,
+    ) -> Result<EntryHash, TooLarge> {
+        let (kind, body) = statement.encode();
+        if body.len() > BODY_BYTES_MAX {
+            return Err(TooLarge(body.len()));
+        }
+        let log = self.own_log(fresh);
+        let last = self.graph.last(&log);
+        let seq = last.map_or(0, |node| node.seq) + 1;
+        let prev = match last {
+            Some(node) => node.hash,
+            None if self.graph.len() == 0 => first_prev(None),
+            None => first_prev(Some(self.network)),
+        };
+        let mut parents: Vec<_> =
+            self.graph.tips().map(|index| self.graph.node(index).hash).collect();
+        parents.retain(|hash| *hash != prev);
+        parents.sort();
+        let size = body.len() + 32 * parents.len();
+        let entry =
+            Entry { log, seq, prev, link: Link { rules: RULES, parents, time, kind, body } };
+        let hash = entry.hash();
+        self.append(hash, entry, None);
+        self.unsigned_bytes += size;
+        if let Some(Write::Entry { row, .. }) = self.writes.last() {
+            if row.standing == Standing::Deferred {
+                self.alarms.push(
+                    "this node writes under rules that it doesn't understand itself: upgrade it"
+                        .into(),
+                );
+            }
+            if let Standing::Void(why) = row.standing {
+                self.alarms
+                    .push(format!("our own entry {hash} is void ({why:?}); please report this"));
+            }
+            self.unsigned.push(row.clone());
+        }
+        if self.unsigned_bytes >= RUN_BYTES_MAX {
+            self.seal();
+        }
+        Ok(hash)
+    }
+
+    /// Signs what we have written and not yet signed.
+    pub(super) fn seal(&mut self) {
+        let rows = std::mem::take(&mut self.unsigned);
+        self.unsigned_bytes = 0;
+        let Some(last) = rows.last().map(|row| row.hash) else { return };
+        let signature = self.signer.sign(&last.0);
+        let signed = self.writes.iter_mut().rev().find_map(|write| match write {
+            Write::Entry { row, .. } if row.hash == last => Some(row),
+            _ => None,
+        });
+        if let Some(row) = signed {
+            row.signature = Some(signature);
+        }
+        if let Some(first) = rows.first() {
+            let Entry { log, seq, prev, .. } = first.entry;
+            let links = rows.into_iter().map(|row| row.entry.link).collect();
+            self.fresh.push(Run { log, first: seq, prev, links, signature });
+        }
+    }
+}
