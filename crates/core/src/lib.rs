@@ -26,7 +26,7 @@
 //! | `guard`, `columns` | what a change must be like before Automerge sees it |
 //! | `ledger` | one gate for all entries; keeps the above in step |
 //! | `policy`, `calendar`, `views` | what people ask: writes and answers |
-//! | `message`, `notice`, `notices`, `pending`, `gossip`, `overlay` | how things get around |
+//! | `message`, `notice`, `board`, `pending`, `gossip`, `overlay` | how things get around |
 //! | `log`, `row` | entries on disk, and chunks cut from them |
 //! | `command`, `step`, `machine` | the way in, the way out, the machine |
 
