@@ -28,9 +28,10 @@ use crate::ids::LogId;
 
 const BUCKETS: usize = 1024;
 
-/// Changes that are staged at most: a larger batch gains nothing, and whoever reads waits for it, some
-/// ten milliseconds.
-const STAGED_MAX: usize = 256;
+/// Changes that are staged at most. A batch gains nothing from being larger than some hundred, but what is
+/// left for later keeps nobody waiting: this is what a node catches up after some minutes away. Whoever reads
+/// right then waits for them, some 60 ms.
+const STAGED_MAX: usize = 2000;
 
 /// The hash of an Automerge change.
 pub(crate) type Hash = [u8; 32];
