@@ -34,8 +34,9 @@ pub struct Config {
     /// again within half a minute, and a dial costs next to nothing.
     pub redial_backoff_max: Duration,
     /// How long a second connection to a linked peer may stay before it counts as proof that the
-    /// peer has lost the first. Default 2 s: above the round trip of a satellite link and the
-    /// stalls of a loaded machine, so that two dials that crossed never look like a restart.
+    /// peer has lost the first, if it doesn't say that it was started anew. Default 2 s: above the
+    /// round trip of a satellite link and the stalls of a loaded machine, so that two dials that
+    /// crossed never look like a restart.
     pub duplicate_grace: Duration,
     /// How long a stream's acknowledgement may take before it is opened again (three times in all).
     /// Default 5 s.

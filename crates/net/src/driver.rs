@@ -257,7 +257,13 @@ impl Driver {
                     *at = Instant::now();
                 }
             }
-            BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. }) => {
+            BehaviourEvent::Identify(identify::Event::Received {
+                peer_id,
+                info,
+                connection_id,
+            }) => {
+                let links = &mut self.swarm.behaviour_mut().links;
+                links.identified(peer_id, connection_id, info.agent_version);
                 self.discovered(peer_id, info.listen_addrs);
             }
             BehaviourEvent::Identify(_) => {}
@@ -347,6 +353,6 @@ impl Driver {
 }
 
 /// For jitter only. A system without randomness still redials, in step with others like it.
-fn random() -> u64 {
+pub(crate) fn random() -> u64 {
     getrandom::u64().unwrap_or(0)
 }

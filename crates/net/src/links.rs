@@ -7,9 +7,9 @@
 //! takes the opening of lanes as the decision, opens its own there and closes the rest. Frames only
 //! ever flow on a connection that both have settled on, so that none is lost to a duplicate.
 //!
-//! The chooser keeps the connection it has, unless another one stays open for
-//! `Config::duplicate_grace`: a follower that knew the first would have closed the second, so it must
-//! have lost the first (a crash that UDP didn't tell us about).
+//! The chooser keeps the connection it has, unless the follower has lost it (a crash that UDP didn't tell
+//! us about): on a newer connection it says of itself that it was started anew, or the newer one stays
+//! open for `Config::duplicate_grace`, which a follower that knew the first would have closed.
 //!
 //! A link is down when its connection is closed, and only then does the next one come up: that
 //! keeps the order `Connected`, frames, `Disconnected` without any counting.
@@ -92,6 +92,8 @@ struct Peer {
 struct Connection {
     address: Multiaddr,
     since: Instant,
+    /// What tells this start of the peer from its others, once it has said so.
+    start: Option<String>,
     closing: bool,
 }
 
@@ -195,7 +197,7 @@ impl Links {
             reason: None,
         });
         let address = endpoint.get_remote_address().clone();
-        let connection = Connection { address, since: Instant::now(), closing: false };
+        let connection = Connection { address, since: Instant::now(), start: None, closing: false };
         it.connections.insert(id, connection);
         if it.chosen.is_some() {
             // Our own dial came too late. An inbound one may be news: see `tick`.
@@ -204,6 +206,21 @@ impl Links {
             }
         } else if self.local < office {
             self.choose(peer, id);
+        }
+    }
+
+    /// The peer said on this connection what tells its start from its others.
+    pub(crate) fn identified(&mut self, peer: PeerId, id: ConnectionId, start: String) {
+        let Some(it) = self.peers.get_mut(&peer) else { return };
+        let Some(connection) = it.connections.get_mut(&id) else { return };
+        let closing = connection.closing;
+        connection.start = Some(start);
+        let start_of = |id: &ConnectionId| it.connections.get(id)?.start.as_ref();
+        let before = it.chosen.as_ref().and_then(start_of);
+        let restarted = before.is_some() && before != start_of(&id);
+        if restarted && !closing && self.local < it.office {
+            tracing::debug!(%peer, "the peer was started anew");
+            self.take(peer, id);
         }
     }
 

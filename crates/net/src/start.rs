@@ -131,7 +131,7 @@ impl Behaviour {
             .with_interval(config.ping_interval)
             .with_timeout(config.unanswered_max());
         let identify = identify::Config::new("/fasti/1".into(), keys.public())
-            .with_agent_version(concat!("fasti/", env!("CARGO_PKG_VERSION")).into())
+            .with_agent_version(agent_version())
             .with_push_listen_addr_updates(true);
         let mdns = config.mdns.then(|| {
             let local = keys.public().to_peer_id();
@@ -154,4 +154,10 @@ impl Behaviour {
             mdns: mdns.flatten().into(),
         }
     }
+}
+
+/// The program, and what tells this start from others: by that a peer sees that we have lost whatever
+/// connection it still holds for ours.
+fn agent_version() -> String {
+    format!("fasti/{} {:016x}", env!("CARGO_PKG_VERSION"), crate::driver::random())
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use futures::{AsyncRead, AsyncWrite, FutureExt};
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerBox, StreamMuxerEvent};
-use libp2p::core::transport::Boxed;
+use libp2p::core::transport::{Boxed, DialOpts, ListenerId, TransportError, TransportEvent};
 use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
@@ -23,6 +23,12 @@ const HANDSHAKE: Duration = Duration::from_secs(8);
 /// buffers, and the goodbye would wait for the kernel to give up (a quarter of an hour for TCP),
 /// with libp2p counting the peer as connected all the while.
 const GOODBYE: Duration = Duration::from_millis(500);
+
+/// QUIC waits for so long before it dials an address of the local network. TCP, which libp2p begins 30 ms
+/// after QUIC, is then linked first where it gets through: on a local network nothing speaks for QUIC, and TCP
+/// costs a node a third less for each frame, as the kernel does what QUIC does here. Elsewhere QUIC is first:
+/// it gets through NAT, and loses no time on another lane's lost packets.
+const LOCAL_HEAD_START: Duration = Duration::from_millis(100);
 
 /// `silence`: a connection on which nothing at all was heard for this long is dead. QUIC has that
 /// built in; for TCP see [`Heard`]. Both sides ping, so that a live one is never silent.
@@ -53,7 +59,7 @@ pub(crate) fn build(
     let idle = silence - keep_alive;
     config.max_idle_timeout = u32::try_from(idle.as_millis()).unwrap_or(u32::MAX);
     config.max_concurrent_stream_limit = streams;
-    let quic = quic::tokio::Transport::new(config)
+    let quic = Polite(quic::tokio::Transport::new(config))
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(Brief::new(muxer))));
 
     Ok(quic.or_transport(tcp).map(|either, _| either.into_inner()).boxed())
@@ -76,6 +82,66 @@ pub(crate) fn probe(address: &Multiaddr) -> io::Result<()> {
             UdpSocket::bind(SocketAddr::new(ip, port)).map(drop)
         }
         _ => Ok(()),
+    }
+}
+
+/// A transport that gives others a head start on the local network.
+struct Polite<T>(T);
+
+impl<T> Transport for Polite<T>
+where
+    T: Transport + Unpin,
+    T::Dial: Send + 'static,
+{
+    type Output = T::Output;
+    type Error = T::Error;
+    type ListenerUpgrade = T::ListenerUpgrade;
+    type Dial = BoxFuture<'static, Result<T::Output, T::Error>>;
+
+    fn listen_on(
+        &mut self,
+        id: ListenerId,
+        address: Multiaddr,
+    ) -> Result<(), TransportError<T::Error>> {
+        self.0.listen_on(id, address)
+    }
+
+    fn remove_listener(&mut self, id: ListenerId) -> bool {
+        self.0.remove_listener(id)
+    }
+
+    fn dial(
+        &mut self,
+        address: Multiaddr,
+        options: DialOpts,
+    ) -> Result<Self::Dial, TransportError<T::Error>> {
+        let wait = is_local(&address);
+        let dial = self.0.dial(address, options)?;
+        Ok(async move {
+            if wait {
+                tokio::time::sleep(LOCAL_HEAD_START).await;
+            }
+            dial.await
+        }
+        .boxed())
+    }
+
+    fn poll(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<TransportEvent<Self::ListenerUpgrade, Self::Error>> {
+        Pin::new(&mut self.0).poll(cx)
+    }
+}
+
+/// Whether an address is of this machine or of a network around it.
+fn is_local(address: &Multiaddr) -> bool {
+    match address.iter().next() {
+        Some(Protocol::Ip4(ip)) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
+        Some(Protocol::Ip6(ip)) => {
+            ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local()
+        }
+        _ => false,
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use common::{Node, QUIC, TCP, chooser_and_follower, config, eventually, linked, office, pair};
-use fasti_net::{Config, DownReason, Event, Lane, Limits, SendError, StartError, start};
+use fasti_net::{Config, DownReason, Event, Lane, Limits, Multiaddr, SendError, StartError, start};
 
 async fn frames_arrive_in_order(listen: &[&str]) {
     let (mut a, mut b) = pair(listen).await;
@@ -46,6 +46,36 @@ async fn frames_arrive_in_order_over_tcp() {
 #[tokio::test(flavor = "multi_thread")]
 async fn frames_arrive_in_order_over_quic() {
     frames_arrive_in_order(&[QUIC]).await;
+}
+
+/// How these two are linked, the first with these addresses of the second.
+async fn linked_at(a: &mut Node, b: &Node, addresses: &[Multiaddr]) -> Multiaddr {
+    b.know(&[(a.id, &[])]);
+    a.know(&[(b.id, addresses)]);
+    a.until(|event| match event {
+        Event::Connected { address, .. } => Some(address),
+        _ => None,
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_local_network_tcp_comes_first_and_quic_where_it_fails() {
+    let tcp = Node::start(3, &[TCP]).await;
+    let closed = tcp.addresses.clone();
+    tcp.handle.shutdown().await;
+
+    let mut a = Node::start(1, &[TCP, QUIC]).await;
+    let b = Node::start(2, &[TCP, QUIC]).await;
+    let address = linked_at(&mut a, &b, &b.addresses).await;
+    assert!(address.to_string().contains("/tcp/"), "{address}");
+
+    let mut c = Node::start(4, &[QUIC]).await;
+    let d = Node::start(5, &[QUIC]).await;
+    let mut closed = closed[0].clone();
+    closed.pop();
+    let address = linked_at(&mut c, &d, &[&[closed], &d.addresses[..]].concat()).await;
+    assert!(address.to_string().contains("/quic-v1"), "{address}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -143,7 +173,10 @@ fn mortal(config: Config) -> (tokio::runtime::Runtime, tokio::task::JoinHandle<N
 }
 
 async fn killed_and_restarted(listen: &str, survivor: u8, victim: u8) {
-    let mut a = Node::start(survivor, &[listen]).await;
+    // Time tells nothing here: only that the victim says that it was started anew.
+    let never = Duration::from_secs(3600);
+    let patient = Config { duplicate_grace: never, ..config(survivor, &[listen]) };
+    let mut a = Node::with(patient).await;
     let (runtime, node) = mortal(config(victim, &[listen]));
     let mut b = node.await.unwrap();
     a.know(&[(b.id, &b.addresses)]);
