@@ -162,15 +162,15 @@ fn a_snapshot_from_before_the_upgrade_does_not_hide_what_was_understood_since() 
     assert_eq!(title(&mut again, "policy-A"), "second");
 }
 
-#[test]
-fn an_office_admitted_under_later_rules_is_heard() {
+/// The third office admits another one in a way that this version can't read, and that one writes.
+fn admitted_by(admission: impl FnOnce(&Mallory, Admit) -> Link) {
     let (mut world, ids, mut newer) = world_with_a_newer_office();
     let ticket = signer(120);
     world.invite(ids[0], &ticket, "Late", i64::MAX).unwrap();
     world.settle();
     let late = signer(121);
     let admit = Admit::new(&world.network, late.office(), &ticket);
-    let link = Link { rules: RULES + 1, ..newer.saying(&Statement::Admit(admit)) };
+    let link = admission(&newer, admit);
     let admission = newer.write(&mut world, ids[0], link);
     // Its entries come later, in a bundle of their own.
     let log = fasti_core::LogId { author: late.office(), ..newer.log };
@@ -186,4 +186,18 @@ fn an_office_admitted_under_later_rules_is_heard() {
     assert_eq!(world.status(ids[0]).deferred, 2);
     assert_eq!(shown(&mut world, ids[0]), shown(&mut world, ids[1]));
     assert!(world.event(ids[1], "policy-B").is_some());
+}
+
+#[test]
+fn an_office_admitted_under_later_rules_is_heard() {
+    admitted_by(|newer, admit| Link { rules: RULES + 1, ..newer.saying(&Statement::Admit(admit)) });
+}
+
+#[test]
+fn an_office_admitted_in_a_way_that_is_new_is_heard() {
+    admitted_by(|newer, admit| Link {
+        kind: 41,
+        body: postcard::to_stdvec(&admit).unwrap(),
+        ..newer.honest.clone()
+    });
 }

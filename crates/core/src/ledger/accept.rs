@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Ledger;
 use crate::entry::{Bundle, Entry, Run, first_prev};
 use crate::ids::{EntryHash, LogId, OfficeId};
-use crate::statement::Statement;
+use crate::statement::{Statement, Unreadable};
 
 /// Why a bundle was not taken. Nothing of it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,21 +122,24 @@ impl Ledger {
         }
     }
 
-    /// Every author must be spoken of as a member, in what we hold or in the bundle.
+    /// Every author must be spoken of as a member, in what we hold or in the bundle. Where something of a
+    /// later version is held, it may have admitted anybody: what builds upon it is held with it.
     fn check_authors(
         &self,
         entries: &BTreeMap<LogId, Vec<(EntryHash, Entry)>>,
     ) -> Result<(), Refused> {
         let is_unknown = |office: &OfficeId| !self.roster.is_named(office);
-        if !entries.keys().any(|log| is_unknown(&log.author)) {
+        if self.graph.deferred > 0 || !entries.keys().any(|log| is_unknown(&log.author)) {
             return Ok(());
         }
         let mut named = BTreeSet::new();
         for (hash, entry) in entries.values().flatten() {
-            if let Ok(Statement::Admit(admit)) =
-                Statement::decode(entry.link.kind, &entry.link.body)
-            {
-                named.insert(admit.office);
+            match Statement::decode(entry.link.kind, &entry.link.body) {
+                Ok(Statement::Admit(admit)) => {
+                    named.insert(admit.office);
+                }
+                Err(Unreadable::UnknownKind) => return Ok(()),
+                Ok(_) | Err(Unreadable::Malformed) => {}
             }
             if hash.0 == self.network.0 {
                 named.insert(entry.log.author);
