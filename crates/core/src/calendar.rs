@@ -154,12 +154,13 @@ impl Ledger {
         if after.len() > event::FIELDS_MAX {
             return Err(invalid("", format!("an event has at most {} fields", event::FIELDS_MAX)));
         }
+        let removes_only = edits.values().all(Option::is_none);
         let entry = self
-            .write_edits(uid, &edits, context.fresh, context.time)
+            .write_edits(uid, edits, context.fresh, context.time)
             .map_err(|TooLarge(size)| CommandError::TooLarge { size, max: BODY_BYTES_MAX })?;
         // A removal leaves no field behind that could say when it was: what shows then is left to what
         // stands in the document.
-        if edits.values().all(Option::is_none) {
+        if removes_only {
             self.settle(uid);
             let etag = views::event(self, uid).map(|view| view.etag).unwrap_or_default();
             return Ok(Written { uid: uid.into(), entry, etag, created });

@@ -10,11 +10,16 @@
 //! the sum of all maps under its uid, field by field, so that neither hides the other. In a field
 //! the operation with the highest id wins (counter, then actor), in Automerge as across the maps.
 //!
-//! Checked changes are staged and go into the document together, when there is time for it or when
+//! Offices tell each other what they edited (`EventEdit`), and every node makes the Automerge change of it
+//! by itself ([`Document::derive`]). Automerge trusts its input: crafted changes that hash right panic it or
+//! corrupt what it saves. So it is given none.
+//!
+//! Derived changes are staged and go into the document together, when there is time for it or when
 //! someone reads what they touch: Automerge applies a hundred at a time for a seventh of the price, if the
 //! calendar is large.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU64;
 
 use automerge::legacy::{Key, ObjectId, Op, OpId, OpType};
 use automerge::{
@@ -23,8 +28,9 @@ use automerge::{
 };
 use sha2::{Digest as _, Sha256};
 
-use crate::event::{FieldEdits, Flat, Leaf};
+use crate::event::{Flat, Leaf};
 use crate::ids::LogId;
+use crate::statement::EventEdit;
 
 const BUCKETS: usize = 1024;
 
@@ -49,11 +55,30 @@ pub(crate) fn actor(log: &LogId) -> ActorId {
 /// The values of one field that nobody has overwritten: ascending, the last one wins.
 pub(crate) type Values = Vec<(Leaf, ExId)>;
 
-/// The document, with changes that are checked but not yet applied.
+/// As of which changes to read; none is now.
+type At<'a> = Option<&'a [ChangeHash]>;
+
+/// An Automerge change that was made of edits.
+#[derive(Debug)]
+pub(crate) struct Derived {
+    pub(crate) change: Change,
+    /// The events that it touches.
+    pub(crate) touched: BTreeMap<String, Touched>,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Touched {
+    /// There was no such event.
+    pub(crate) created: bool,
+    /// The fields that it writes.
+    pub(crate) paths: BTreeSet<String>,
+}
+
+/// The document, with changes that are derived but not yet applied.
 #[derive(Clone)]
 pub struct Document {
-    pub(crate) doc: Automerge,
-    pub(crate) buckets: Vec<ExId>,
+    doc: Automerge,
+    buckets: Vec<ExId>,
     staged: Vec<Change>,
     staged_uids: BTreeSet<String>,
     staged_hashes: BTreeSet<Hash>,
@@ -118,17 +143,12 @@ impl Document {
         self.events
     }
 
-    /// Takes a checked change. It must be the next of its actor, with all its dependencies here.
-    pub(crate) fn stage(
-        &mut self,
-        change: Change,
-        uids: impl IntoIterator<Item = String>,
-        created: u64,
-    ) -> Result<(), AutomergeError> {
-        self.staged_hashes.insert(change.hash().0);
-        self.staged.push(change);
-        self.staged_uids.extend(uids);
-        self.events += created;
+    /// Takes a derived change. It must be the next of its actor, with all its dependencies here.
+    pub(crate) fn stage(&mut self, derived: &Derived) -> Result<(), AutomergeError> {
+        self.staged_hashes.insert(derived.change.hash().0);
+        self.staged.push(derived.change.clone());
+        self.staged_uids.extend(derived.touched.keys().cloned());
+        self.events += derived.touched.values().filter(|touched| touched.created).count() as u64;
         if self.staged.len() < STAGED_MAX { Ok(()) } else { self.flush() }
     }
 
@@ -140,11 +160,6 @@ impl Document {
     /// Whether a staged change touches this event.
     pub(crate) fn is_staged(&self, uid: &str) -> bool {
         self.staged_uids.contains(uid)
-    }
-
-    /// Whether this change is staged.
-    pub(crate) fn is_staged_change(&self, hash: &Hash) -> bool {
-        self.staged_hashes.contains(hash)
     }
 
     /// Whether this change has been applied.
@@ -164,7 +179,7 @@ impl Document {
 
     /// The maps under a uid: ascending, the last one is what Automerge shows. Empty if there is no
     /// such event.
-    pub(crate) fn maps(&self, uid: &str, at: Option<&[ChangeHash]>) -> Vec<ExId> {
+    pub(crate) fn maps(&self, uid: &str, at: At<'_>) -> Vec<ExId> {
         let bucket = &self.buckets[bucket_of(uid)];
         let values = match at {
             None => self.doc.get_all(bucket, uid),
@@ -176,7 +191,7 @@ impl Document {
     }
 
     /// The ids of the values of a field in one map.
-    pub(crate) fn ids(&self, map: &ExId, path: &str, at: Option<&[ChangeHash]>) -> Vec<ExId> {
+    fn ids(&self, map: &ExId, path: &str, at: At<'_>) -> Vec<ExId> {
         let values = match at {
             None => self.doc.get_all(map, path),
             Some(heads) => self.doc.get_all_at(map, path, heads),
@@ -233,71 +248,104 @@ impl Document {
         keys.collect()
     }
 
-    /// The uid of the event that a map belongs to.
-    pub(crate) fn uid_of(&self, map: &ExId) -> Option<String> {
-        let parent = self.doc.parents(map).ok()?.next()?;
-        match parent.prop {
-            automerge::Prop::Map(uid) if self.buckets[bucket_of(&uid)] == parent.obj => Some(uid),
-            _ => None,
-        }
-    }
-
-    /// The bucket that an object is, if it is one.
-    pub(crate) fn bucket_at(&self, uid: &str) -> &ExId {
-        &self.buckets[bucket_of(uid)]
-    }
-
-    /// Builds the change that makes these edits. The document must have been flushed if the event is
-    /// staged. `deps` are the heads with the highest operation counter under them.
-    pub(crate) fn build(&self, place: &ChangePlace, uid: &str, edits: &FieldEdits) -> Change {
+    /// The Automerge change that these edits are at this place: the same on every node, whatever else it
+    /// holds. None if they come to nothing. May flush.
+    ///
+    /// A field gets its new value over all the values that its author saw. Where the author saw several maps
+    /// under the uid, it goes into the last one, and the field goes from the others.
+    pub(crate) fn derive(
+        &mut self,
+        place: &ChangePlace,
+        edits: &[EventEdit],
+    ) -> Result<Option<Derived>, AutomergeError> {
         let actor = &place.actor;
-        let mut operations = Vec::with_capacity(edits.len() + 1);
-        let maps = self.maps(uid, None);
-        let (winner, others) = match maps.split_last() {
-            Some((winner, others)) => (object_id(winner), others),
-            None => {
+        let mut operations = Vec::new();
+        let mut touched = BTreeMap::new();
+        for EventEdit { uid, fields } in edits {
+            let mut touch = Touched::default();
+            let before = operations.len();
+            let (maps, at) = self.maps_under(uid, &place.deps)?;
+            let Some((winner, others)) = maps.split_last() else {
+                touch.created = self.maps(uid, None).is_empty();
+                let map = ObjectId::Id(OpId::new(place.start_op + before as u64, actor));
                 operations.push(Op {
                     action: OpType::Make(ObjType::Map),
-                    obj: object_id(self.bucket_at(uid)),
-                    key: Key::Map(uid.into()),
+                    obj: object_id(&self.buckets[bucket_of(uid)]),
+                    key: Key::Map(uid.as_str().into()),
                     pred: Vec::new().into(),
                     insert: false,
                 });
-                (ObjectId::Id(OpId::new(place.start_op, actor)), &[][..])
-            }
-        };
-        for (path, leaf) in edits {
-            let there = maps.last().map(|map| self.ids(map, path, None)).unwrap_or_default();
-            let action = match leaf {
-                Some(leaf) => OpType::Put(scalar(leaf)),
-                None if there.is_empty() => continue,
-                None => OpType::Delete,
+                for (path, leaf) in fields {
+                    if let Some(leaf) = leaf {
+                        operations.push(op(OpType::Put(scalar(leaf)), map.clone(), path, &[]));
+                    }
+                }
+                touch.paths.extend(fields.iter().map(|(path, _)| path.clone()));
+                touched.insert(uid.clone(), touch);
+                continue;
             };
-            operations.push(op(action, winner.clone(), path, &there));
-        }
-        // One value is left of a field that was written in several maps.
-        for map in others {
-            for path in edits.keys() {
-                let there = self.ids(map, path, None);
-                if !there.is_empty() {
-                    operations.push(op(OpType::Delete, object_id(map), path, &there));
+            for (path, leaf) in fields {
+                let there = self.ids(winner, path, at);
+                let action = match leaf {
+                    Some(leaf) => OpType::Put(scalar(leaf)),
+                    None if there.is_empty() => continue,
+                    None => OpType::Delete,
+                };
+                operations.push(op(action, object_id(winner), path, &there));
+            }
+            for map in others {
+                for (path, _) in fields {
+                    let there = self.ids(map, path, at);
+                    if !there.is_empty() {
+                        operations.push(op(OpType::Delete, object_id(map), path, &there));
+                    }
                 }
             }
+            if operations.len() > before {
+                touch.paths.extend(fields.iter().map(|(path, _)| path.clone()));
+                touched.insert(uid.clone(), touch);
+            }
         }
-        ExpandedChange {
+        if operations.is_empty() {
+            return Ok(None);
+        }
+        let change = ExpandedChange {
             operations,
             actor_id: actor.clone(),
             hash: None,
             seq: place.seq,
-            start_op: std::num::NonZeroU64::new(place.start_op)
-                .unwrap_or(std::num::NonZeroU64::MIN),
+            start_op: NonZeroU64::new(place.start_op).unwrap_or(NonZeroU64::MIN),
             time: place.time,
             message: None,
             deps: place.deps.clone(),
             extra_bytes: Vec::new(),
             author: None,
+        };
+        Ok(Some(Derived { change: change.into(), touched }))
+    }
+
+    /// The maps under a uid as of these changes, and as of when to read on: none is now.
+    fn maps_under<'a>(
+        &mut self,
+        uid: &str,
+        deps: &'a [ChangeHash],
+    ) -> Result<(Vec<ExId>, At<'a>), AutomergeError> {
+        if self.staged_uids.contains(uid) {
+            self.flush()?;
         }
-        .into()
+        let now = self.maps(uid, None);
+        if now.is_empty() {
+            // Maps never go: so there was none before, either.
+            return Ok((now, None));
+        }
+        if deps.iter().any(|dep| self.staged_hashes.contains(&dep.0)) {
+            self.flush()?;
+        }
+        if self.doc.get_heads() == deps {
+            Ok((now, None))
+        } else {
+            Ok((self.maps(uid, Some(deps)), Some(deps)))
+        }
     }
 }
 
@@ -313,7 +361,7 @@ impl std::fmt::Debug for Document {
     }
 }
 
-/// Where a change stands among the others; the guard asks the same of every change.
+/// Where a change stands among the others: follows from its entry and what lies under that.
 #[derive(Clone, Debug)]
 pub(crate) struct ChangePlace {
     /// Who writes.
@@ -340,13 +388,8 @@ fn op_id(id: &ExId) -> Option<OpId> {
     }
 }
 
-pub(crate) fn object_id(id: &ExId) -> ObjectId {
+fn object_id(id: &ExId) -> ObjectId {
     op_id(id).map_or(ObjectId::Root, ObjectId::Id)
-}
-
-/// The other way; the index is a hint that Automerge checks.
-pub(crate) fn ex_id(id: &OpId) -> ExId {
-    ExId::Id(id.counter(), id.actor().clone(), 0)
 }
 
 fn scalar(leaf: &Leaf) -> ScalarValue {
@@ -372,7 +415,7 @@ fn leaf_of(value: &Value<'_>) -> Option<Leaf> {
 }
 
 /// Which bucket a uid belongs to.
-pub(crate) fn bucket_of(uid: &str) -> usize {
+fn bucket_of(uid: &str) -> usize {
     let hash = Sha256::digest(uid);
     usize::from(u16::from_be_bytes([hash[0], hash[1]])) % BUCKETS
 }
@@ -400,7 +443,7 @@ fn genesis() -> Change {
         actor_id: actor,
         hash: None,
         seq: 1,
-        start_op: std::num::NonZeroU64::MIN,
+        start_op: NonZeroU64::MIN,
         time: 0,
         message: None,
         deps: Vec::new(),

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use jiff::civil::DateTime;
+use serde::{Deserialize, Serialize};
 use serde_json::{Number, Value};
 use sha2::{Digest as _, Sha256};
 
@@ -21,7 +22,7 @@ pub const FIELDS_MAX: usize = 4096;
 const DEPTH_MAX: usize = 32;
 
 /// The value of a field.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Leaf {
     /// A boolean.
     Bool(bool),
@@ -32,7 +33,7 @@ pub enum Leaf {
     /// A string.
     Text(String),
     /// An array, or an empty object, as canonical JSON: no spaces, keys sorted.
-    Json(Vec<u8>),
+    Json(#[serde(with = "serde_bytes")] Vec<u8>),
 }
 
 impl Leaf {
@@ -47,16 +48,20 @@ impl Leaf {
         }
     }
 
-    /// Whether bytes are what [`Leaf::Json`] may hold.
-    pub(crate) fn is_canonical_json(bytes: &[u8]) -> bool {
-        serde_json::from_slice::<Value>(bytes).is_ok_and(|value| {
-            let is_leaf = match &value {
-                Value::Array(_) => true,
-                Value::Object(object) => object.is_empty(),
-                _ => false,
-            };
-            is_leaf && canonical(value) == bytes
-        })
+    /// Whether it is one of the values that [`flatten`] gives.
+    pub(crate) fn is_sound(&self) -> bool {
+        match self {
+            Self::Bool(_) | Self::Int(_) | Self::Text(_) => true,
+            Self::Float(value) => value.is_finite(),
+            Self::Json(bytes) => serde_json::from_slice::<Value>(bytes).is_ok_and(|value| {
+                let is_leaf = match &value {
+                    Value::Array(_) => true,
+                    Value::Object(object) => object.is_empty(),
+                    _ => false,
+                };
+                is_leaf && canonical(value) == *bytes
+            }),
+        }
     }
 }
 

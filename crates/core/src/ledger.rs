@@ -9,27 +9,18 @@ mod write;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use automerge::{AutomergeError, Change, ChangeHash};
+use automerge::{AutomergeError, ChangeHash};
 
-use crate::document::{self, ChangePlace, Document};
+use crate::document::{self, ChangePlace, Derived, Document};
 use crate::entry::{Bundle, Entry, RULES, Run, Signer, Verifier};
 use crate::graph::{Graph, Index};
-use crate::guard;
-use crate::ids::{DocumentId, EntryHash, LogId, NetworkId, OfficeId};
+use crate::ids::{EntryHash, LogId, NetworkId, OfficeId};
 use crate::roster::{Ground, Roster, is_sound};
 use crate::row::{Applied, Row, Standing, Void};
-use crate::statement::{Role, Statement, Unreadable};
+use crate::statement::{EventEdit, Role, Statement, Unreadable};
 use crate::step::{Appended, Write};
 pub(crate) use accept::Refused;
 pub(crate) use write::TooLarge;
-
-/// An event that was touched in this step.
-#[derive(Debug, Default)]
-struct Dirty {
-    paths: BTreeSet<String>,
-    /// More than one map may hold the event now.
-    all: bool,
-}
 
 pub(crate) struct Ledger {
     pub(crate) network: NetworkId,
@@ -49,7 +40,8 @@ pub(crate) struct Ledger {
     writes: Vec<Write>,
     fresh: Vec<Run>,
     appended: Vec<Appended>,
-    dirty: BTreeMap<String, Dirty>,
+    /// Fields that were written in this step, apart from those of new events: they may be in conflict.
+    dirty: BTreeMap<String, BTreeSet<String>>,
     /// Whether members or tickets changed.
     pub(crate) roster_changed: bool,
     pub(crate) alarms: Vec<String>,
@@ -105,16 +97,15 @@ impl Ledger {
             && let (Some(Statement::Change(change)), Some(applied)) = (&statement, &row.applied)
             && !(in_snapshot && self.document.has_change(&applied.change))
         {
-            let change = Change::from_bytes(change.bytes.clone())
-                .map_err(|_| format!("the change in the entry with index {index} is damaged"))?;
-            let created = applied
-                .uids
-                .iter()
-                .filter(|uid| {
-                    !self.document.is_staged(uid) && self.document.maps(uid, None).is_empty()
-                })
-                .count();
-            self.stage(change, applied.uids.clone(), created as u64)?;
+            let place = self.place(&row.entry.log, &parents, row.entry.link.time);
+            let derived = self.document.derive(&place, &change.edits).map_err(not_built)?;
+            let same = |derived: &Derived| derived.change.hash().0 == applied.change;
+            let derived = derived.filter(same).ok_or_else(|| {
+                format!(
+                    "the change in the entry with index {index} is not the one that was applied"
+                )
+            })?;
+            self.document.stage(&derived).map_err(not_built)?;
         }
         self.graph.append(&row, parents.clone());
         self.fold(statement.as_ref(), row.standing, &row.entry, row.hash, index, &parents);
@@ -137,10 +128,6 @@ impl Ledger {
             self.writes.push(Write::Entry { index: u64::from(index), row });
         }
         Ok(())
-    }
-
-    fn stage(&mut self, change: Change, uids: Vec<String>, created: u64) -> Result<(), String> {
-        self.document.stage(change, uids, created).map_err(not_built)
     }
 
     fn flush(&mut self) -> Result<(), String> {
@@ -192,7 +179,7 @@ impl Ledger {
         }
         let statement = match statement {
             Ok(statement) => statement,
-            Err(Unreadable::UnknownKind) => return (Standing::Deferred, None, None),
+            Err(Unreadable::Unknown) => return (Standing::Deferred, None, None),
             Err(Unreadable::Malformed) => return void(Void::Malformed),
         };
         let may = |roles: &[Role]| self.roster.may(&self.graph, &entry.log, parents, roles);
@@ -211,15 +198,13 @@ impl Ledger {
                 .check_admit(&self.ground(), admit, parents, entry.link.time)
                 .map(|()| None)
                 .map_err(|_| Void::BadTicket),
-            Statement::Change(change) if change.document != DocumentId::CALENDAR => {
-                return (Standing::Deferred, None, None);
-            }
             Statement::Change(_) if !may(&[Role::Admin, Role::Approver, Role::Office]) => {
                 Err(Void::NotAllowed)
             }
+            Statement::Change(change) if !change.is_sound() => Err(Void::Malformed),
             Statement::Change(change) => {
                 let place = self.place(&entry.log, parents, entry.link.time);
-                self.check(&change.bytes, &place).map(Some).map_err(|_| Void::BadChange)
+                self.edit(&place, &change.edits).map(Some).ok_or(Void::NoEffect)
             }
         };
         match verdict {
@@ -257,27 +242,31 @@ impl Ledger {
         }
     }
 
-    /// Passes a change through the guard into the document.
-    fn check(&mut self, bytes: &[u8], place: &ChangePlace) -> Result<Applied, &'static str> {
-        let checked = guard::check(&mut self.document, bytes, place)?;
-        let applied = Applied {
-            change: checked.change.hash().0,
-            max_op: checked.change.max_op(),
-            uids: checked.touched.keys().cloned().collect(),
-        };
-        let created = checked.touched.values().filter(|touched| touched.created).count() as u64;
-        if let Err(why) = self.stage(checked.change, applied.uids.clone(), created) {
-            self.alarms.push(why);
-        }
-        for (uid, touched) in checked.touched {
-            if touched.created {
-                continue;
+    /// Makes a change of edits, for the document; none if they come to nothing.
+    fn edit(&mut self, place: &ChangePlace, edits: &[EventEdit]) -> Option<Applied> {
+        let derived = self.document.derive(place, edits);
+        let staged = derived.and_then(|derived| {
+            derived.iter().try_for_each(|derived| self.document.stage(derived))?;
+            Ok(derived)
+        });
+        let Derived { change, touched } = match staged {
+            Ok(derived) => derived?,
+            Err(error) => {
+                self.alarms.push(not_built(error));
+                return None;
             }
-            let dirty = self.dirty.entry(uid).or_default();
-            dirty.all |= touched.beside;
-            dirty.paths.extend(touched.paths);
+        };
+        let applied = Applied {
+            change: change.hash().0,
+            max_op: change.max_op(),
+            uids: touched.keys().cloned().collect(),
+        };
+        for (uid, touched) in touched {
+            if !touched.created {
+                self.dirty.entry(uid).or_default().extend(touched.paths);
+            }
         }
-        Ok(applied)
+        Some(applied)
     }
 
     /// Lets a statement about membership take effect.
@@ -350,8 +339,8 @@ impl Ledger {
         if let Err(why) = self.flush() {
             self.alarms.push(why);
         }
-        for (uid, dirty) in std::mem::take(&mut self.dirty) {
-            self.find_conflicts(uid, dirty);
+        for (uid, paths) in std::mem::take(&mut self.dirty) {
+            self.find_conflicts(uid, paths);
         }
     }
 
@@ -364,12 +353,9 @@ impl Ledger {
         }
     }
 
-    fn find_conflicts(&mut self, uid: String, mut dirty: Dirty) {
+    fn find_conflicts(&mut self, uid: String, paths: BTreeSet<String>) {
         let maps = self.document.maps(&uid, None);
-        if dirty.all {
-            dirty.paths.extend(self.document.flat(&uid).unwrap_or_default().into_keys());
-        }
-        for path in dirty.paths {
+        for path in paths {
             let values = self.document.values(&maps, &path);
             let open = values.windows(2).any(|pair| pair[0].0 != pair[1].0);
             let key = (uid.clone(), path);

@@ -23,7 +23,6 @@
 //! | `graph` | how entries lie on each other; frontier, heads |
 //! | `roster` | who belongs to the network |
 //! | `event`, `document` | JSCalendar as fields; fields in Automerge |
-//! | `guard`, `columns` | what a change must be like before Automerge sees it |
 //! | `ledger` | one gate for all entries; keeps the above in step |
 //! | `policy`, `calendar`, `views` | what people ask: writes and answers |
 //! | `message`, `notice`, `board`, `pending`, `gossip`, `overlay` | how things get around |
@@ -34,14 +33,12 @@
 
 mod board;
 mod calendar;
-mod columns;
 pub mod command;
 mod document;
 pub mod entry;
 pub mod event;
 mod gossip;
 mod graph;
-mod guard;
 pub mod ids;
 mod ledger;
 pub mod log;

@@ -26,8 +26,8 @@ pub enum Void {
     Malformed,
     /// The author was not a member when writing it, or may not write.
     NotAllowed,
-    /// The Automerge change broke a rule of the guard.
-    BadChange,
+    /// Its edits come to nothing: the fields that they remove are not there.
+    NoEffect,
     /// Another founding entry.
     SecondFounding,
     /// The ticket was unknown, expired, used, or not proved.

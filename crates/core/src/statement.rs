@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::entry::{Signature, Signer, Verifier};
+use crate::event::{self, Leaf};
 use crate::ids::{DocumentId, NetworkId, OfficeId, TicketId};
 
 /// What an office may do. A set of them belongs to each member.
@@ -101,18 +102,45 @@ impl Admit {
     }
 }
 
-/// A change of a document.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A change of a document: what its author edited and nothing else. The Automerge change that it becomes
+/// follows from it and from what lies under its entry, and is made by every node for itself
+/// ([`crate::Document`]): so nothing that a peer could craft reaches Automerge.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DocumentChange {
     /// Which document.
     pub document: DocumentId,
-    /// One uncompressed Automerge change chunk.
-    #[serde(with = "serde_bytes")]
-    pub bytes: Vec<u8>,
+    /// Events in the order of their uids.
+    pub edits: Vec<EventEdit>,
+}
+
+/// What was edited of one event.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EventEdit {
+    /// The event. It is created if there is none under the entry.
+    pub uid: String,
+    /// Fields in the order of their paths, with their new values; none for those that go.
+    pub fields: Vec<(String, Option<Leaf>)>,
+}
+
+impl DocumentChange {
+    /// Whether it is as [`crate::event`] has events, in its one order.
+    pub(crate) fn is_sound(&self) -> bool {
+        let is_sound = |edit: &EventEdit| {
+            event::is_uid(&edit.uid)
+                && (1..=event::FIELDS_MAX).contains(&edit.fields.len())
+                && edit.fields.is_sorted_by(|a, b| a.0 < b.0)
+                && edit.fields.iter().all(|(path, leaf)| {
+                    event::is_path(path) && leaf.as_ref().is_none_or(Leaf::is_sound)
+                })
+        };
+        !self.edits.is_empty()
+            && self.edits.is_sorted_by(|a, b| a.uid < b.uid)
+            && self.edits.iter().all(is_sound)
+    }
 }
 
 /// The body of an entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Statement {
     /// Kind 0.
     Found(Found),
@@ -127,8 +155,8 @@ pub enum Statement {
 /// Why a body could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unreadable {
-    /// A kind that this version doesn't know: a later version's.
-    UnknownKind,
+    /// A kind, or a document, that this version doesn't know: a later version's.
+    Unknown,
     /// A known kind whose body is malformed: nobody's.
     Malformed,
 }
@@ -151,8 +179,12 @@ impl Statement {
             0 => exactly(body).map(Self::Found),
             1 => exactly(body).map(Self::Invite),
             2 => exactly(body).map(Self::Admit),
-            3 => exactly(body).map(Self::Change),
-            _ => Err(Unreadable::UnknownKind),
+            3 => match postcard::take_from_bytes(body) {
+                Ok((DocumentId::CALENDAR, _)) => exactly(body).map(Self::Change),
+                Ok(_) => Err(Unreadable::Unknown),
+                Err(_) => Err(Unreadable::Malformed),
+            },
+            _ => Err(Unreadable::Unknown),
         }
     }
 }

@@ -4,12 +4,11 @@
 
 mod common;
 
-use automerge::legacy::{ElementId, Key, ObjectId, OpId, OpType};
-use automerge::{ActorId, Change, ExpandedChange, ObjType, ScalarValue};
-use common::mallory::{Mallory, change_of, shown};
+use common::mallory::{Mallory, shown};
 use common::{World, signer};
 use fasti_core::entry::{Link, RULES};
-use fasti_core::statement::{Admit, Found, Invite, Role, Statement};
+use fasti_core::event::Leaf;
+use fasti_core::statement::{Admit, EventEdit, Found, Invite, Role, Statement};
 use fasti_core::{EntryHash, OfficeId, TicketId};
 use serde_json::json;
 
@@ -30,148 +29,70 @@ fn assert_agreed(world: &mut World, ids: &[OfficeId], void: u64) {
     assert_eq!(first["void"], void);
 }
 
-fn value(value: ScalarValue) -> impl FnOnce(&mut ExpandedChange) {
-    move |change| change.operations[0].action = OpType::Put(value)
-}
+type Lie = Box<dyn Fn(&mut Vec<EventEdit>)>;
 
-type Lie = Box<dyn FnOnce(&mut ExpandedChange)>;
-
-/// Every rule of the guard, broken once.
-fn lies(policy_bucket: ObjectId, policy_map: OpId) -> Vec<(&'static str, Lie)> {
-    let make = |uid: &str, pred: Vec<OpId>, bucket: &ObjectId| {
-        let (uid, bucket) = (uid.to_owned(), bucket.clone());
-        Box::new(move |change: &mut ExpandedChange| {
-            let op = &mut change.operations[0];
-            op.action = OpType::Make(ObjType::Map);
-            (op.obj, op.key, op.pred) = (bucket, Key::Map(uid.into()), pred.into());
-        }) as Lie
-    };
-    let first = |edit: fn(&mut automerge::legacy::Op)| {
-        Box::new(move |change: &mut ExpandedChange| edit(&mut change.operations[0])) as Lie
-    };
+/// Every rule for edits, broken once.
+fn lies() -> Vec<(&'static str, Lie)> {
+    fn field(path: &str, leaf: Option<Leaf>) -> Lie {
+        let path = path.to_owned();
+        Box::new(move |edits| edits[0].fields = vec![(path.clone(), leaf.clone())])
+    }
+    fn value(leaf: Leaf) -> Lie {
+        field("title", Some(leaf))
+    }
+    fn uid(uid: &str) -> Lie {
+        let uid = uid.to_owned();
+        Box::new(move |edits| edits[0].uid.clone_from(&uid))
+    }
+    let json = |text: &[u8]| value(Leaf::Json(text.to_vec()));
     vec![
-        ("a gap in seq", Box::new(|change| change.seq += 1)),
-        ("a seq that was used", Box::new(|change| change.seq -= 1)),
-        ("a late start_op", Box::new(|c| c.start_op = c.start_op.saturating_add(1))),
-        ("an early start_op", Box::new(|c| c.start_op = std::num::NonZeroU64::MIN)),
-        ("a huge start_op", Box::new(|c| c.start_op = (i64::MAX as u64 / 4).try_into().unwrap())),
-        ("no deps", Box::new(|change| change.deps.clear())),
-        ("unknown deps", Box::new(|change| change.deps = vec![automerge::ChangeHash([9; 32])])),
-        ("another time", Box::new(|change| change.time += 1)),
-        ("the earliest time", Box::new(|change| change.time = i64::MIN)),
-        ("extra bytes", Box::new(|change| change.extra_bytes = vec![1])),
-        ("a message", Box::new(|change| change.message = Some("hello".into()))),
-        ("another actor", Box::new(|change| change.actor_id = ActorId::from([7; 16]))),
-        ("no operations", Box::new(|change| change.operations.clear())),
-        (
-            "thousands of operations",
-            Box::new(|change| {
-                let op = change.operations[0].clone();
-                change.operations = (0..9000)
-                    .map(|n| automerge::legacy::Op {
-                        key: Key::Map(format!("x{n}").into()),
-                        pred: Vec::new().into(),
-                        action: OpType::Put(ScalarValue::Boolean(true)),
-                        ..op.clone()
-                    })
-                    .collect();
-            }),
-        ),
-        ("an unknown object", {
-            first(|op| op.obj = ObjectId::Id(OpId::new(999_999, &ActorId::from([7; 16]))))
+        ("no events", Box::new(|edits| edits.clear())),
+        ("no fields", Box::new(|edits| edits[0].fields.clear())),
+        ("an event twice", Box::new(|edits| edits.push(edits[0].clone()))),
+        ("a field twice", {
+            Box::new(|edits| {
+                let field = edits[0].fields[0].clone();
+                edits[0].fields.push(field);
+            })
         }),
-        ("the root", first(|op| op.obj = ObjectId::Root)),
-        ("a bucket", {
-            let bucket = policy_bucket.clone();
-            Box::new(move |change| change.operations[0].obj = bucket)
+        ("fields out of order", {
+            let [a, b] = ["b", "a"].map(|path| (path.to_owned(), Some(Leaf::Bool(true))));
+            Box::new(move |edits| edits[0].fields = vec![a.clone(), b.clone()])
         }),
-        ("no predecessors", first(|op| op.pred = Vec::new().into())),
-        ("a wrong predecessor", {
-            Box::new(move |change| change.operations[0].pred = vec![policy_map].into())
+        ("too many fields", {
+            Box::new(|edits| {
+                let field = |n| (format!("x{n:05}"), Some(Leaf::Bool(true)));
+                edits[0].fields = (0..5000).map(field).collect();
+            })
         }),
-        (
-            "a key twice",
-            Box::new(|change| {
-                let op = change.operations[0].clone();
-                change.operations.push(op);
-            }),
-        ),
-        ("a second creation", make("policy-A", Vec::new(), &policy_bucket)),
-        ("a creation in the wrong bucket", make("another uid", Vec::new(), &policy_bucket)),
-        ("an empty uid", make("", Vec::new(), &policy_bucket)),
-        ("a list", first(|op| op.action = OpType::Make(ObjType::List))),
-        ("a text", first(|op| op.action = OpType::Make(ObjType::Text))),
-        ("an increment", first(|op| op.action = OpType::Increment(i64::MAX))),
-        (
-            "a list operation",
-            first(|op| {
-                op.key = Key::Seq(ElementId::Head);
-                op.insert = true;
-                op.pred = Vec::new().into();
-            }),
-        ),
-        ("a huge number", Box::new(value(ScalarValue::Uint(u64::MAX)))),
-        ("no number", Box::new(value(ScalarValue::F64(f64::NAN)))),
-        ("an infinite number", Box::new(value(ScalarValue::F64(f64::INFINITY)))),
-        ("a counter", Box::new(value(ScalarValue::Counter(1.into())))),
-        ("a timestamp", Box::new(value(ScalarValue::Timestamp(i64::MIN)))),
-        ("null", Box::new(value(ScalarValue::Null))),
-        ("bytes that are no JSON", Box::new(value(ScalarValue::Bytes(vec![0xff])))),
-        ("JSON with spaces", Box::new(value(ScalarValue::Bytes(b"[ 1]".to_vec())))),
-        ("deep JSON", Box::new(value(ScalarValue::Bytes([b'['; 60_000].to_vec())))),
-        ("a path without end", first(|op| op.key = Key::Map("a/".repeat(4000).into()))),
-        ("no path", first(|op| op.key = Key::Map("".into()))),
-        (
-            "a removal of nothing",
-            first(|op| {
-                op.action = OpType::Delete;
-                op.key = Key::Map("nothing".into());
-                op.pred = Vec::new().into();
-            }),
-        ),
+        ("an empty uid", uid("")),
+        ("a uid with a slash", uid("a/b")),
+        ("a long uid", uid(&"a".repeat(256))),
+        ("no path", field("", Some(Leaf::Bool(true)))),
+        ("a path without end", field(&"a/".repeat(4000), Some(Leaf::Bool(true)))),
+        ("a path with an empty part", field("a//b", Some(Leaf::Bool(true)))),
+        ("no number", value(Leaf::Float(f64::NAN))),
+        ("an infinite number", value(Leaf::Float(f64::INFINITY))),
+        ("bytes that are no JSON", json(&[0xff])),
+        ("JSON with spaces", json(b"[ 1]")),
+        ("JSON that is another leaf", json(b"1")),
+        ("deep JSON", json(&[b'['; 60_000])),
+        ("a removal of nothing", field("nothing", None)),
     ]
 }
 
 #[test]
-fn changes_that_break_the_rules_count_for_nothing_and_stop_nobody() {
+fn edits_that_break_the_rules_count_for_nothing_and_stop_nobody() {
     let (mut world, ids, mut mallory) = world_with_mallory();
-    let rows = &world.offices[&ids[0]].disk.rows;
-    let creation = rows
-        .iter()
-        .find(|row| row.applied.as_ref().is_some_and(|applied| applied.uids == ["policy-A"]));
-    let creation = change_of(&creation.unwrap().entry.link);
-    let map = OpId::new(creation.start_op().get(), creation.actor_id());
-    let bucket = creation.decode().operations[0].obj.clone();
     let before = shown(&mut world, ids[0])["events"].clone();
     let mut void = 0;
-    for (name, lie) in lies(bucket, map) {
-        let mut change = mallory.change();
-        lie(&mut change);
-        let link = mallory.with(change);
+    for (name, lie) in lies() {
+        let mut edits = mallory.edits();
+        lie(&mut edits);
+        let link = mallory.editing(edits);
         mallory.write(&mut world, ids[0], link);
         void += 1;
         assert_eq!(world.status(ids[0]).void, void, "{name}");
-    }
-    let raw = change_of(&mallory.honest).raw_bytes().to_vec();
-    let mut long = mallory.change();
-    long.operations[0].action = OpType::Put(ScalarValue::Str("long ".repeat(2000).into()));
-    let compressed = Change::from(long).bytes().into_owned();
-    assert_eq!(compressed[8], 2, "Automerge compresses long changes");
-    let mut wrong_sum = raw.clone();
-    wrong_sum[4] ^= 1;
-    for bytes in [
-        compressed,
-        [&raw[..], &[0]].concat(),
-        [&raw[..], &raw[..]].concat(),
-        raw[..raw.len() - 1].to_vec(),
-        raw[..9].to_vec(),
-        wrong_sum,
-        Vec::new(),
-    ] {
-        let link = mallory.with_bytes(bytes);
-        mallory.write(&mut world, ids[0], link);
-        void += 1;
-        assert_eq!(world.status(ids[0]).void, void);
     }
     assert_eq!(shown(&mut world, ids[0])["events"], before);
     assert_agreed(&mut world, &ids, void);
@@ -189,6 +110,24 @@ fn changes_that_break_the_rules_count_for_nothing_and_stop_nobody() {
     world.settle();
     assert_eq!(shown(&mut world, newcomer), shown(&mut world, ids[1]));
     assert_eq!(world.alarms(ids[1]), &[] as &[String]);
+}
+
+#[test]
+fn one_change_may_edit_several_events() {
+    let (mut world, ids, mut mallory) = world_with_mallory();
+    let mut edits = mallory.edits();
+    for uid in ["x", "y"] {
+        let fields = vec![("title".to_owned(), Some(Leaf::Text(format!("new {uid}"))))];
+        edits.push(EventEdit { uid: uid.into(), fields });
+    }
+    let link = mallory.editing(edits);
+    mallory.write(&mut world, ids[0], link);
+    assert_agreed(&mut world, &ids, 0);
+    for (uid, title) in [("policy-A", "Mallory's"), ("x", "new x"), ("y", "new y")] {
+        assert_eq!(world.event(ids[1], uid).unwrap().event["title"], title);
+    }
+    world.restart(ids[1]);
+    assert_agreed(&mut world, &ids, 0);
 }
 
 #[test]
@@ -277,28 +216,23 @@ fn entries_that_are_not_properly_signed_and_chained_are_refused() {
 #[test]
 fn fields_that_make_no_sense_are_shown_stop_no_other_edit_and_can_be_mended() {
     let (mut world, ids, mut mallory) = world_with_mallory();
-    let mut change = mallory.change();
-    let op = change.operations[0].clone();
-    let mut put = |path: &str, value: ScalarValue| {
-        let key = Key::Map(path.into());
-        let action = OpType::Put(value);
-        let pred = Vec::new().into();
-        change.operations.push(automerge::legacy::Op { key, action, pred, ..op.clone() });
-    };
-    for (path, value) in [
-        ("locations", ScalarValue::Str("nowhere".into())),
-        ("locations/1/name", ScalarValue::Str("Room".into())),
-        ("locations/1", ScalarValue::Int(1)),
-        ("timeZone", ScalarValue::Str("Nowhere/At All".into())),
-        ("recurrenceRules", ScalarValue::Bytes(b"[{\"count\":-1}]".to_vec())),
-        ("fasti:policy", ScalarValue::Boolean(true)),
-        ("fasti:policy/payload/budget", ScalarValue::Int(i64::MIN)),
-        ("uid", ScalarValue::Str("policy-B".into())),
-        ("priority", ScalarValue::F64(f64::MAX)),
-    ] {
-        put(path, value);
-    }
-    let link = mallory.with(change);
+    let mut edits = mallory.edits();
+    edits[0].fields.extend(
+        [
+            ("fasti:policy", Leaf::Bool(true)),
+            ("fasti:policy/payload/budget", Leaf::Int(i64::MIN)),
+            ("locations", Leaf::Text("nowhere".into())),
+            ("locations/1", Leaf::Int(1)),
+            ("locations/1/name", Leaf::Text("Room".into())),
+            ("priority", Leaf::Float(f64::MAX)),
+            ("recurrenceRules", Leaf::Json(b"[{\"count\":-1}]".to_vec())),
+            ("timeZone", Leaf::Text("Nowhere/At All".into())),
+            ("uid", Leaf::Text("policy-B".into())),
+        ]
+        .map(|(path, leaf)| (path.to_owned(), Some(leaf))),
+    );
+    edits[0].fields.sort_by(|a, b| a.0.cmp(&b.0));
+    let link = mallory.editing(edits);
     mallory.write(&mut world, ids[0], link);
     assert_agreed(&mut world, &ids, 0);
     assert_eq!(world.event(ids[1], "policy-A").unwrap().uid, "policy-A");

@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 
-use automerge::Change;
 use fasti_core::entry::{Run, Signer};
 use fasti_core::message::{Line, Message};
 use fasti_core::notice::{Acknowledgement, SignedNotice, Topic};
@@ -86,17 +85,10 @@ fn computed() -> BTreeMap<String, String> {
     put("change.entry", entry(change));
     put("change.hash", change.hash.to_string());
     put("change.signature", hex::encode(change.signature.unwrap().to_bytes()));
-    let Ok(Statement::Change(statement)) =
-        Statement::decode(change.entry.link.kind, &change.entry.link.body)
-    else {
-        panic!("a change")
-    };
-    let automerge = Change::from_bytes(statement.bytes).unwrap();
-    put("change.actor", automerge.actor_id().to_hex_string());
-    put("change.automerge_hash", hex::encode(automerge.hash().0));
-    put("change.start_op", automerge.start_op().to_string());
-    let deps: Vec<String> = automerge.deps().iter().map(|dep| hex::encode(dep.0)).collect();
-    put("change.deps", deps.join(","));
+    put("change.body", hex::encode(&change.entry.link.body));
+    let applied = change.applied.as_ref().unwrap();
+    put("change.automerge_hash", hex::encode(applied.change));
+    put("change.max_op", applied.max_op.to_string());
     put("change.frontier", core.frontier().to_string());
 
     let ticket = Signer::from_seed(&[2; 32]);

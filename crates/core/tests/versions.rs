@@ -6,11 +6,11 @@ mod common;
 
 use std::convert::Infallible;
 
-use common::mallory::{Mallory, change_of, shown};
+use common::mallory::{Mallory, shown};
 use common::{World, signer};
 use fasti_core::entry::{Link, RULES};
 use fasti_core::row::{Row, Standing};
-use fasti_core::statement::{Admit, DocumentChange, Statement};
+use fasti_core::statement::{Admit, Statement};
 use fasti_core::{Config, Core, DocumentId, Input, OfficeId, Stored, Write};
 use serde_json::json;
 
@@ -25,11 +25,11 @@ fn world_with_a_newer_office() -> (World, Vec<OfficeId>, Mallory) {
 
 /// What the newer office writes: later rules, a new kind, another document.
 fn later(newer: &Mallory) -> [Link; 3] {
-    let other = DocumentChange { document: DocumentId(7), bytes: vec![1, 2, 3] };
+    let other = postcard::to_stdvec(&(DocumentId(7), [1; 30])).unwrap();
     [
         Link { rules: RULES + 1, ..newer.honest.clone() },
         Link { kind: 40, body: vec![1; 10], ..newer.honest.clone() },
-        newer.saying(&Statement::Change(other)),
+        newer.with_body(other),
     ]
 }
 
@@ -174,8 +174,7 @@ fn admitted_by(admission: impl FnOnce(&Mallory, Admit) -> Link) {
     let admission = newer.write(&mut world, ids[0], link);
     // Its entries come later, in a bundle of their own.
     let log = fasti_core::LogId { author: late.office(), ..newer.log };
-    let body = change_of(&newer.honest).raw_bytes().to_vec();
-    let link = Link { parents: vec![admission], ..newer.with_bytes(body) };
+    let link = Link { parents: vec![admission], ..newer.honest.clone() };
     let prev = fasti_core::entry::first_prev(Some(world.network));
     let signature = late.sign(&[0; 32]);
     let mut run = fasti_core::entry::Run { log, first: 1, prev, links: vec![link], signature };

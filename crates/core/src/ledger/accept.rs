@@ -138,7 +138,7 @@ impl Ledger {
                 Ok(Statement::Admit(admit)) => {
                     named.insert(admit.office);
                 }
-                Err(Unreadable::UnknownKind) => return Ok(()),
+                Err(Unreadable::Unknown) => return Ok(()),
                 Ok(_) | Err(Unreadable::Malformed) => {}
             }
             if hash.0 == self.network.0 {

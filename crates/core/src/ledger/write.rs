@@ -4,10 +4,9 @@
 use super::Ledger;
 use crate::entry::{BODY_BYTES_MAX, Entry, Link, RULES, Run, first_prev};
 use crate::event::FieldEdits;
-use crate::graph::Index;
 use crate::ids::{DocumentId, EntryHash, Incarnation, LogId};
 use crate::row::Standing;
-use crate::statement::{DocumentChange, Statement};
+use crate::statement::{DocumentChange, EventEdit, Statement};
 use crate::step::Write;
 
 /// Own entries that wait for a signature are signed at this many bytes, so that no run outgrows a
@@ -37,20 +36,13 @@ impl Ledger {
     pub(crate) fn write_edits(
         &mut self,
         uid: &str,
-        edits: &FieldEdits,
+        edits: FieldEdits,
         fresh: Incarnation,
         time: i64,
     ) -> Result<EntryHash, TooLarge> {
-        let log = self.own_log(fresh);
-        let tips: Vec<Index> = self.graph.tips().collect();
-        let place = self.place(&log, &tips, time);
-        self.settle(uid);
-        let change = self.document.build(&place, uid, edits);
-        let statement = Statement::Change(DocumentChange {
-            document: DocumentId::CALENDAR,
-            bytes: change.raw_bytes().to_vec(),
-        });
-        self.write(&statement, fresh, time)
+        let edit = EventEdit { uid: uid.to_owned(), fields: edits.into_iter().collect() };
+        let change = DocumentChange { document: DocumentId::CALENDAR, edits: vec![edit] };
+        self.write(&Statement::Change(change), fresh, time)
     }
 
     /// Writes an entry of ours on top of all that we hold and understand.

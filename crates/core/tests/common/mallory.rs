@@ -1,12 +1,11 @@
 //! A member that lies: writes what an honest program would write, then changes it, and signs the result
 //! with a key that everyone has admitted.
 
-use automerge::{Change, ExpandedChange};
 use fasti_core::OfficeId;
 use fasti_core::entry::{Entry, Link, Run, Signer};
 use fasti_core::message::Message;
 use fasti_core::row::Row;
-use fasti_core::statement::{DocumentChange, Statement};
+use fasti_core::statement::{DocumentChange, EventEdit, Statement};
 use fasti_core::{DocumentId, EntryHash, Input, LogId};
 use serde_json::{Value, json};
 
@@ -42,20 +41,22 @@ impl Mallory {
         Self { id, signer, log, seq, prev, honest: link }
     }
 
-    /// The honest change, taken apart.
-    pub fn change(&self) -> ExpandedChange {
-        change_of(&self.honest).decode()
+    /// What was honestly edited.
+    pub fn edits(&self) -> Vec<EventEdit> {
+        match Statement::decode(self.honest.kind, &self.honest.body).unwrap() {
+            Statement::Change(change) => change.edits,
+            other => panic!("{other:?}"),
+        }
     }
 
-    /// The honest link with another change in it.
-    pub fn with(&self, change: ExpandedChange) -> Link {
-        self.with_bytes(Change::from(change).raw_bytes().to_vec())
+    /// The honest link with other edits in it.
+    pub fn editing(&self, edits: Vec<EventEdit>) -> Link {
+        self.saying(&Statement::Change(DocumentChange { document: DocumentId::CALENDAR, edits }))
     }
 
-    /// The honest link with other bytes where its change was.
-    pub fn with_bytes(&self, bytes: Vec<u8>) -> Link {
-        let change = DocumentChange { document: DocumentId::CALENDAR, bytes };
-        self.saying(&Statement::Change(change))
+    /// The honest link with another body.
+    pub fn with_body(&self, body: Vec<u8>) -> Link {
+        Link { body, ..self.honest.clone() }
     }
 
     /// The honest link with another statement in it.
@@ -91,14 +92,6 @@ impl Mallory {
     /// Tells one office, whatever it is.
     pub fn push(&self, world: &mut World, to: OfficeId, run: Run) {
         world.input(to, Input::Received(self.id, Message::Push(vec![run]).encode()));
-    }
-}
-
-/// The Automerge change in a link.
-pub fn change_of(link: &Link) -> Change {
-    match Statement::decode(link.kind, &link.body).unwrap() {
-        Statement::Change(change) => Change::from_bytes(change.bytes).unwrap(),
-        other => panic!("{other:?}"),
     }
 }
 
