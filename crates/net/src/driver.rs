@@ -30,7 +30,7 @@ const TICK: Duration = Duration::from_millis(250);
 const UNSENT_MAX: usize = 1024;
 
 /// Addresses of one peer that we listen to: a host has a handful of interfaces, a liar has millions.
-const ADDRESSES_MAX: usize = 16;
+pub(crate) const ADDRESSES_MAX: usize = 16;
 
 pub(crate) struct Driver {
     local: PeerId,
@@ -169,13 +169,10 @@ impl Driver {
     }
 
     fn dial(&mut self, peer: PeerId, addresses: Vec<Multiaddr>) {
-        // A port of its own for each dial: with the listening port at both ends, two TCP dials
-        // that cross become one connection in which both believe to be the client.
         let dial = DialOpts::peer_id(peer)
             .condition(PeerCondition::DisconnectedAndNotDialing)
             .addresses(addresses)
             .extend_addresses_through_behaviour()
-            .allocate_new_port()
             .build();
         Cells::one(&self.cells.dials);
         match self.swarm.dial(dial) {

@@ -142,7 +142,6 @@ impl Attempt {
             .condition(PeerCondition::Always)
             .override_dial_concurrency_factor(NonZeroU8::MIN)
             .addresses(vec![address.clone()])
-            .allocate_new_port()
             .build();
         let id = dial.connection_id();
         match self.swarm.dial(dial) {

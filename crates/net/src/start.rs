@@ -2,6 +2,7 @@
 //! `driver`.
 
 use std::io;
+use std::num::NonZeroU8;
 use std::sync::Arc;
 
 use fasti_core::OfficeId;
@@ -15,13 +16,16 @@ use tokio::sync::{mpsc, watch};
 
 use crate::config::Config;
 use crate::counters::Cells;
-use crate::driver::Driver;
+use crate::driver::{self, Driver};
 use crate::event::Event;
 use crate::handle::{Handle, Outboxes, Wishes};
 use crate::handler::Shared;
 use crate::identity::{self, BadKey};
 use crate::links::Links;
 use crate::transport;
+
+/// As many addresses of a peer as are listened to.
+const DIALS: NonZeroU8 = NonZeroU8::new(driver::ADDRESSES_MAX as u8).unwrap();
 
 /// The network could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -74,7 +78,8 @@ pub async fn start(config: Config) -> Result<(Handle, mpsc::Receiver<Event>), St
     });
     let links = Links::new(office, shared, config.duplicate_grace);
     let behaviour = Behaviour::new(&config, &keys, links);
-    let settings = swarm::Config::with_tokio_executor().with_smart_dial();
+    // All addresses of a peer at once; `transport` says which transport waits for the other.
+    let settings = swarm::Config::with_tokio_executor().with_dial_concurrency_factor(DIALS);
     let mut swarm = Swarm::new(transport, behaviour, local, settings);
     listen(&mut swarm, &config.listen)?;
 

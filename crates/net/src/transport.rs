@@ -9,7 +9,9 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use futures::{AsyncRead, AsyncWrite, FutureExt};
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerBox, StreamMuxerEvent};
-use libp2p::core::transport::{Boxed, DialOpts, ListenerId, TransportError, TransportEvent};
+use libp2p::core::transport::{
+    Boxed, DialOpts, ListenerId, PortUse, TransportError, TransportEvent,
+};
 use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
@@ -24,11 +26,13 @@ const HANDSHAKE: Duration = Duration::from_secs(8);
 /// with libp2p counting the peer as connected all the while.
 const GOODBYE: Duration = Duration::from_millis(500);
 
-/// QUIC waits for so long before it dials an address of the local network. TCP, which libp2p begins 30 ms
-/// after QUIC, is then linked first where it gets through: on a local network nothing speaks for QUIC, and TCP
-/// costs a node a third less for each frame, as the kernel does what QUIC does here. Elsewhere QUIC is first:
-/// it gets through NAT, and loses no time on another lane's lost packets.
-const LOCAL_HEAD_START: Duration = Duration::from_millis(100);
+/// QUIC is dialled so much later than TCP at addresses of the local network: nothing speaks for it there, and
+/// TCP costs a node a third less for each frame, as the kernel does what QUIC does here.
+const QUIC_WAITS: Duration = Duration::from_millis(100);
+
+/// TCP is dialled so much later than QUIC elsewhere (the delay of RFC 8305): QUIC gets through NAT, and loses
+/// no time on another lane's lost packets.
+const TCP_WAITS: Duration = Duration::from_millis(250);
 
 /// `silence`: a connection on which nothing at all was heard for this long is dead. QUIC has that
 /// built in; for TCP see [`Heard`]. Both sides ping, so that a live one is never silent.
@@ -47,7 +51,10 @@ pub(crate) fn build(
         .authenticate(noise::Config::new(keys)?)
         .multiplex(yamux)
         .timeout(HANDSHAKE)
-        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(Brief::new(muxer))));
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(Brief::new(muxer))))
+        .boxed();
+    let wait = |local| if local { Duration::ZERO } else { TCP_WAITS };
+    let tcp = Waiting { inner: tcp, wait, port: PortUse::New };
 
     let mut config = quic::Config::new(keys);
     config.handshake_timeout = HANDSHAKE;
@@ -59,8 +66,11 @@ pub(crate) fn build(
     let idle = silence - keep_alive;
     config.max_idle_timeout = u32::try_from(idle.as_millis()).unwrap_or(u32::MAX);
     config.max_concurrent_stream_limit = streams;
-    let quic = Polite(quic::tokio::Transport::new(config))
-        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(Brief::new(muxer))));
+    let quic = quic::tokio::Transport::new(config)
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(Brief::new(muxer))))
+        .boxed();
+    let wait = |local| if local { QUIC_WAITS } else { Duration::ZERO };
+    let quic = Waiting { inner: quic, wait, port: PortUse::Reuse };
 
     Ok(quic.or_transport(tcp).map(|either, _| either.into_inner()).boxed())
 }
@@ -85,10 +95,19 @@ pub(crate) fn probe(address: &Multiaddr) -> io::Result<()> {
     }
 }
 
-/// A transport that gives others a head start on the local network.
-struct Polite<T>(T);
+/// A transport that waits before it dials, so that another one is linked first where it gets through. All
+/// addresses of a peer are dialled side by side.
+struct Waiting<T> {
+    inner: T,
+    /// For how long, given whether the address is local.
+    wait: fn(bool) -> Duration,
+    /// TCP takes a port of its own for each dial: with the listening port at both ends, two dials that cross
+    /// become one connection in which both believe to be the client. QUIC tells connections apart by their
+    /// ids, and would make an endpoint with megabytes of buffers for each port.
+    port: PortUse,
+}
 
-impl<T> Transport for Polite<T>
+impl<T> Transport for Waiting<T>
 where
     T: Transport + Unpin,
     T::Dial: Send + 'static,
@@ -103,11 +122,11 @@ where
         id: ListenerId,
         address: Multiaddr,
     ) -> Result<(), TransportError<T::Error>> {
-        self.0.listen_on(id, address)
+        self.inner.listen_on(id, address)
     }
 
     fn remove_listener(&mut self, id: ListenerId) -> bool {
-        self.0.remove_listener(id)
+        self.inner.remove_listener(id)
     }
 
     fn dial(
@@ -115,11 +134,11 @@ where
         address: Multiaddr,
         options: DialOpts,
     ) -> Result<Self::Dial, TransportError<T::Error>> {
-        let wait = is_local(&address);
-        let dial = self.0.dial(address, options)?;
+        let wait = (self.wait)(is_local(&address));
+        let dial = self.inner.dial(address, DialOpts { port_use: self.port, ..options })?;
         Ok(async move {
-            if wait {
-                tokio::time::sleep(LOCAL_HEAD_START).await;
+            if !wait.is_zero() {
+                tokio::time::sleep(wait).await;
             }
             dial.await
         }
@@ -130,7 +149,7 @@ where
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<TransportEvent<Self::ListenerUpgrade, Self::Error>> {
-        Pin::new(&mut self.0).poll(cx)
+        Pin::new(&mut self.inner).poll(cx)
     }
 }
 
