@@ -23,9 +23,12 @@ const INPUTS_PER_STEP: usize = 2048;
 /// transaction costs the disk no less for each entry.
 const WRITES_PER_STEP: usize = 1000;
 
-/// A snapshot is due when this many entries came since the last one, or a sixteenth of all. The tail
-/// is replayed at opening, some ten thousand changes a second.
+/// A snapshot is due when this many entries came since the last one, or a sixteenth of all, and there is
+/// nothing else to do. The tail is replayed at opening, some ten thousand changes a second.
 const SNAPSHOT_ENTRIES_MIN: u64 = 1000;
+
+/// With so many times as much it is due whatever there is to do.
+const SNAPSHOT_OVERDUE: u64 = 8;
 
 /// Pause between attempts to open the store again after it failed.
 const REOPEN_PAUSE: Duration = Duration::from_secs(1);
@@ -116,6 +119,7 @@ impl Engine {
         while going {
             let happened = self.try_next().unwrap_or_else(|| {
                 self.core.idle();
+                self.save_snapshot_if_due(1);
                 let due = self.wires.clock.at(self.core.next_due().0);
                 runtime.block_on(self.next(due))
             });
@@ -231,12 +235,16 @@ impl Engine {
         let effects =
             persisted.map_err(|error: CommitError| format!("{:#}", anyhow::Error::from(error)))?;
         outlets.carry_out(effects, &mut self.callers);
+        self.save_snapshot_if_due(SNAPSHOT_OVERDUE);
+        Ok(())
+    }
 
+    fn save_snapshot_if_due(&mut self, patience: u64) {
         let tail = self.core.entries().saturating_sub(self.snapshot);
-        if tail >= SNAPSHOT_ENTRIES_MIN.max(self.snapshot / 16) && self.snapshots.is_idle() {
+        let due = SNAPSHOT_ENTRIES_MIN.max(self.snapshot / 16) * patience;
+        if tail >= due && self.snapshots.is_idle() {
             self.save_snapshot();
         }
-        Ok(())
     }
 
     fn save_snapshot(&mut self) {
