@@ -50,7 +50,7 @@ impl Gossip {
 
     fn say_presence(&mut self, ledger: &Ledger, now: Now) {
         let presence = Presence {
-            addresses: self.addresses.iter().take(16).cloned().collect(),
+            addresses: self.addresses.iter().take(16).map(|it| bare(it)).collect(),
             rules: crate::entry::RULES,
             version: self.version.clone(),
         };
@@ -124,26 +124,33 @@ impl Gossip {
             return;
         }
         let (times, at) = peer.notices_differ;
-        peer.notices_differ = (if at == version { times + 1 } else { 1 }, version);
-        // In a mesh each office tells its own; only here is it seen that a third one's is missing.
+        let times = if at == version { times + 1 } else { 1 };
+        peer.notices_differ = (times, version);
         let mesh = ledger.roster.members().len() <= overlay::MESH_MAX;
-        if mesh || peer.notices_differ.0 > 2 {
+        if times > if mesh { 1 } else { 2 } {
+            // That what a third office acknowledged is missing is seen only here.
             peer.notices_differ = (0, version);
-            self.send_notices(ledger, &[from], 0, false);
+            self.send_notices(&[from], 0, |_| true);
+        } else if mesh {
+            // Each office tells what it acknowledged: if all told all, whoever comes back would get each of
+            // them many times. But where a third one is, it may know from nobody else.
+            let own = ledger.office();
+            let wanted = |it: &SignedNotice| it.office == own || it.topic == Topic::Presence;
+            self.send_notices(&[from], 0, wanted);
         } else {
             self.notices_soon(ledger, now);
         }
     }
 
     /// Sends notices, encoded once for all who get them.
-    fn send_notices(&mut self, ledger: &Ledger, to: &[OfficeId], since: u64, own_only: bool) {
-        let own = ledger.office();
-        let notices: Vec<&SignedNotice> = self
-            .board
-            .since(since)
-            .filter(|notice| !own_only || notice.office == own)
-            .filter(|notice| to != [notice.office])
-            .collect();
+    fn send_notices(
+        &mut self,
+        to: &[OfficeId],
+        since: u64,
+        wanted: impl Fn(&SignedNotice) -> bool,
+    ) {
+        let wanted = |notice: &&SignedNotice| wanted(notice) && to != [notice.office];
+        let notices: Vec<&SignedNotice> = self.board.since(since).filter(wanted).collect();
         let frames = notices.chunks(NOTICES_PER_FRAME).map(|frame| {
             let frame = Message::Notices(frame.iter().copied().cloned().collect()).encode();
             Effect::Push { to: to.to_vec(), frame }
@@ -169,8 +176,9 @@ impl Gossip {
                 behind.entry(seen).or_default().push(office);
             }
         }
+        let own = ledger.office();
         for (seen, offices) in behind {
-            self.send_notices(ledger, &offices, seen, mesh && seen > 0);
+            self.send_notices(&offices, seen, |it| !mesh || seen == 0 || it.office == own);
         }
         self.save_due.get_or_insert(now.monotonic.after(SAVE_DELAY));
     }
@@ -194,5 +202,13 @@ impl Gossip {
         if self.acknowledged != Some(ledger.graph.len()) {
             self.notices_soon(ledger, now);
         }
+    }
+}
+
+/// An address without the office's own name at its end, which the notice says anyway.
+fn bare(address: &str) -> String {
+    match address.rsplit_once("/p2p/") {
+        Some((bare, name)) if !name.contains('/') => bare.to_owned(),
+        _ => address.to_owned(),
     }
 }
