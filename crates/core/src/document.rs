@@ -29,7 +29,7 @@ use automerge::{
 use sha2::{Digest as _, Sha256};
 
 use crate::event::{Flat, Leaf};
-use crate::ids::LogId;
+use crate::ids::{EntryHash, LogId};
 use crate::statement::EventEdit;
 
 const BUCKETS: usize = 1024;
@@ -43,12 +43,15 @@ const STAGED_MAX: usize = 2000;
 pub(crate) type Hash = [u8; 32];
 
 /// The actor under which an office writes in one incarnation: 16 bytes of a hash of both, so that no
-/// two logs ever share one.
-pub(crate) fn actor(log: &LogId) -> ActorId {
+/// two logs ever share one; nor do two branches of a log.
+pub(crate) fn actor(log: &LogId, branch: Option<&EntryHash>) -> ActorId {
     let mut sha = Sha256::new();
     sha.update(b"fasti/actor/1\0");
     sha.update(log.author.0);
     sha.update(log.incarnation.0.to_be_bytes());
+    if let Some(start) = branch {
+        sha.update(start.0);
+    }
     ActorId::from(&sha.finalize()[..16])
 }
 

@@ -9,7 +9,7 @@ mod fetch;
 mod notices;
 mod push;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::board::Board;
 use crate::graph::Index;
@@ -71,6 +71,10 @@ pub(crate) struct Gossip {
     pending: Pending,
     fetch: Option<Fetch>,
     fetches: u32,
+    /// Somebody was seen to hold no entries of ours that we lack.
+    heard_of_ourselves: bool,
+    /// Logs of which the last fetch brought what doesn't follow what we hold.
+    forked: BTreeSet<LogId>,
     boot: u64,
     dice: Dice,
     heartbeat_due: Instant,
@@ -98,6 +102,8 @@ impl Gossip {
             pending: Pending::default(),
             fetch: None,
             fetches: 0,
+            heard_of_ourselves: false,
+            forked: BTreeSet::new(),
             boot,
             heartbeat_due: now.monotonic.after(dice.below(HEARTBEAT)),
             heartbeat_last: None,
@@ -115,6 +121,11 @@ impl Gossip {
 
     pub(crate) fn peers(&self) -> impl Iterator<Item = OfficeId> {
         self.peers.keys().copied()
+    }
+
+    /// Whether somebody was seen to hold no entries of ours that we lack.
+    pub(crate) fn heard_of_ourselves(&self) -> bool {
+        self.heard_of_ourselves
     }
 
     pub(crate) fn is_connected(&self, office: &OfficeId) -> bool {
@@ -199,7 +210,7 @@ impl Gossip {
                 self.take(ledger, now, from, bundle);
             }
             Message::Want { fetch, entries, from: ranges } => {
-                let held = |(log, _): &(LogId, u64)| ledger.graph.log(log).is_some();
+                let held = |(log, _): &(LogId, u64)| ledger.graph.length(log) > 0;
                 let ranges = ranges.into_iter().filter(held).take(LINES_MAX).collect();
                 let end = u64::from(ledger.graph.len()).min(entries);
                 self.effects.push(Effect::Serve { to: from, fetch, from: ranges, end });
@@ -222,6 +233,7 @@ impl Gossip {
 
     fn compare(&mut self, ledger: &mut Ledger, from: OfficeId, frontier: crate::ids::Digest) {
         if frontier == ledger.graph.digest() {
+            self.heard_of_ourselves = true;
             if let Some(peer) = self.peers.get_mut(&from) {
                 peer.base = ledger.graph.len();
                 peer.offers.clear();

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sha2::{Digest as _, Sha256};
 
 use crate::document::Hash;
+use crate::entry::Entry;
 use crate::ids::{Digest, EntryHash, LogId};
 use crate::message::Line;
 use crate::row::{Applied, Row, Standing};
@@ -18,8 +19,8 @@ pub(crate) type Index = u32;
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
     pub(crate) hash: EntryHash,
-    /// Which log: a place in `Graph::logs`.
-    pub(crate) log: u32,
+    /// Which branch: a place in `Graph::branches`.
+    pub(crate) branch: u32,
     pub(crate) seq: u64,
     /// The author's previous entry and the parents.
     pub(crate) parents: Box<[Index]>,
@@ -30,17 +31,29 @@ pub(crate) struct Node {
     pub(crate) change: Option<(Hash, u64)>,
 }
 
-/// One log, without a gap from 1.
+/// A chain of entries of one log. A log is one branch, unless its author signed more than one history:
+/// where these part (a *fork*), each goes on in a branch of its own.
 #[derive(Clone, Debug)]
-pub(crate) struct Log {
-    pub(crate) id: LogId,
-    /// The entry with seq n is at n - 1.
-    pub(crate) entries: Vec<Index>,
-    /// How many of them are applied changes.
+pub(crate) struct Branch {
+    pub(crate) log: LogId,
+    /// The first entry's hash, if the branch begins at a fork.
+    pub(crate) start: Option<EntryHash>,
+    last: Index,
+    /// Other branches go on from its last entry.
+    parted: bool,
+    /// How many of its entries are applied changes.
     pub(crate) changes: u64,
-    /// Entries of other logs that are known to lie under this log's last one: they lie under all
-    /// later ones too, and need not be looked for again.
+    /// Entries of other logs that are known to lie under its last one: they lie under all later ones
+    /// too, and need not be looked for again.
     under: BTreeSet<Index>,
+}
+
+/// What is known of a log as a whole.
+#[derive(Clone, Debug, Default)]
+struct Log {
+    branches: Vec<u32>,
+    /// The highest sequence number.
+    length: u64,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -48,8 +61,10 @@ pub(crate) struct Graph {
     nodes: Vec<Node>,
     by_hash: BTreeMap<EntryHash, Index>,
     by_change: BTreeMap<Hash, Index>,
-    logs: Vec<Log>,
-    log_places: BTreeMap<LogId, u32>,
+    branches: Vec<Branch>,
+    logs: BTreeMap<LogId, Log>,
+    /// The sequence numbers at which logs fork: two entries there follow the same one.
+    forks: BTreeMap<LogId, BTreeSet<u64>>,
     /// Entries without children.
     heads: BTreeSet<Index>,
     /// Entries that are understood, without children that are: what our own entries build upon.
@@ -77,21 +92,55 @@ impl Graph {
         self.by_change.get(hash).map(|index| self.node(*index))
     }
 
-    pub(crate) fn log(&self, id: &LogId) -> Option<&Log> {
-        self.log_places.get(id).map(|place| &self.logs[*place as usize])
+    /// How long a log is, along its longest branch.
+    pub(crate) fn length(&self, log: &LogId) -> u64 {
+        self.logs.get(log).map_or(0, |log| log.length)
     }
 
-    pub(crate) fn log_id(&self, node: &Node) -> LogId {
-        self.logs[node.log as usize].id
+    pub(crate) fn log_of(&self, node: &Node) -> LogId {
+        self.branch_at(node.branch).log
     }
 
-    pub(crate) fn logs(&self) -> impl Iterator<Item = &Log> {
-        self.log_places.values().map(|place| &self.logs[*place as usize])
+    pub(crate) fn branch_at(&self, place: u32) -> &Branch {
+        &self.branches[place as usize]
     }
 
-    /// The last entry of a log.
-    pub(crate) fn last(&self, id: &LogId) -> Option<&Node> {
-        self.log(id)?.entries.last().map(|index| self.node(*index))
+    /// The last entry of a log, if it has one history.
+    pub(crate) fn last(&self, log: &LogId) -> Option<&Node> {
+        match self.logs.get(log)?.branches[..] {
+            [branch] => Some(self.node(self.branches[branch as usize].last)),
+            _ => None,
+        }
+    }
+
+    /// Takes forks that were found before: to be told before their entries come.
+    pub(crate) fn know_forks(&mut self, forks: impl IntoIterator<Item = (LogId, u64)>) {
+        for (log, seq) in forks {
+            self.forks.entry(log).or_default().insert(seq);
+        }
+    }
+
+    pub(crate) fn forks(&self) -> &BTreeMap<LogId, BTreeSet<u64>> {
+        &self.forks
+    }
+
+    /// Where an entry goes that follows this one in its log: a branch that it makes longer, or a new one.
+    pub(crate) fn next_in_log(&self, log: &LogId, seq: u64, prev: Option<Index>) -> NextInLog {
+        if self.forks.get(log).is_some_and(|forks| forks.contains(&seq)) {
+            return NextInLog::Begins;
+        }
+        match prev.map(|prev| (prev, self.node(prev).branch)) {
+            Some((prev, place)) => {
+                let branch = &self.branches[place as usize];
+                if branch.last == prev && !branch.parted {
+                    NextInLog::GoesOn(place)
+                } else {
+                    NextInLog::Forks
+                }
+            }
+            None if self.logs.contains_key(log) => NextInLog::Forks,
+            None => NextInLog::Founds,
+        }
     }
 
     /// Heads as hashes, sorted.
@@ -106,28 +155,37 @@ impl Graph {
         self.tips.iter().copied()
     }
 
-    /// Adds an entry whose parents are here.
+    /// Adds an entry whose parents are here; the one before it in the log is the first of them.
     pub(crate) fn append(&mut self, row: &Row, parents: Box<[Index]>) -> Index {
         let index = self.len();
-        let place = *self.log_places.entry(row.entry.log).or_insert_with(|| {
-            self.logs.push(Log {
-                id: row.entry.log,
-                entries: Vec::new(),
-                changes: 0,
-                under: BTreeSet::new(),
-            });
-            self.logs.len() as u32 - 1
-        });
+        let Entry { log, seq, .. } = row.entry;
+        let prev = (seq > 1).then(|| parents.first().copied()).flatten();
+        let next = self.next_in_log(&log, seq, prev);
+        if next == NextInLog::Forks {
+            self.know_forks([(log, seq)]);
+        }
+        let branch = match next {
+            NextInLog::GoesOn(branch) => branch,
+            NextInLog::Founds => self.begin(log, None),
+            NextInLog::Begins | NextInLog::Forks => self.begin(log, Some(row.hash)),
+        };
+        if let Some(prev) = prev {
+            let before = self.node(prev).branch;
+            let parts = before != branch && self.branches[before as usize].last == prev;
+            self.branches[before as usize].parted |= parts;
+        }
+        self.branches[branch as usize].last = index;
+        let known = self.logs.entry(log).or_default();
+        known.length = known.length.max(seq);
         for parent in &parents {
             self.heads.remove(parent);
         }
         self.heads.insert(index);
-        self.logs[place as usize].entries.push(index);
         self.by_hash.insert(row.hash, index);
         self.nodes.push(Node {
             hash: row.hash,
-            log: place,
-            seq: row.entry.seq,
+            branch,
+            seq,
             parents,
             time: row.entry.link.time,
             standing: row.standing,
@@ -136,6 +194,20 @@ impl Graph {
         self.note_standing(index, row.standing, row.applied.as_ref());
         self.digest = None;
         index
+    }
+
+    fn begin(&mut self, log: LogId, start: Option<EntryHash>) -> u32 {
+        let place = self.branches.len() as u32;
+        self.branches.push(Branch {
+            log,
+            start,
+            last: 0,
+            parted: false,
+            changes: 0,
+            under: BTreeSet::new(),
+        });
+        self.logs.entry(log).or_default().branches.push(place);
+        place
     }
 
     /// A deferred entry has been understood.
@@ -161,21 +233,20 @@ impl Graph {
         if let Some(applied) = applied {
             let node = &mut self.nodes[index as usize];
             node.change = Some((applied.change, applied.max_op));
-            self.logs[node.log as usize].changes += 1;
+            self.branches[node.branch as usize].changes += 1;
             self.by_change.insert(applied.change, index);
         }
     }
 
-    /// Whether an entry has been found under this log before.
-    pub(crate) fn is_known_under(&self, log: &LogId, old: Index) -> bool {
-        self.log(log).is_some_and(|log| log.under.contains(&old))
+    /// Whether an entry has been found under a branch before.
+    pub(crate) fn is_known_under(&self, branch: Option<u32>, old: Index) -> bool {
+        branch.is_some_and(|place| self.branches[place as usize].under.contains(&old))
     }
 
-    /// Remembers that these lie under this log's last entry.
-    pub(crate) fn remember_under(&mut self, log: &LogId, old: Vec<Index>) {
-        if let Some(place) = self.log_places.get(log) {
-            self.logs[*place as usize].under.extend(old);
-        }
+    /// Remembers that these lie under this entry, which is the last one of its branch.
+    pub(crate) fn remember_under(&mut self, index: Index, old: Vec<Index>) {
+        let branch = self.node(index).branch;
+        self.branches[branch as usize].under.extend(old);
     }
 
     /// Whether `old` is under one of `tips`, or is one.
@@ -186,8 +257,8 @@ impl Graph {
         let mut walk: Vec<Index> = tips.iter().copied().filter(|tip| *tip >= old).collect();
         while let Some(at) = walk.pop() {
             let node = self.node(at);
-            if node.log == target.log && node.seq >= target.seq {
-                // A log is a chain: its later entries lie over all its earlier ones. With this a walk down
+            if node.branch == target.branch && node.seq >= target.seq {
+                // A branch is a chain: its later entries lie over all its earlier ones. With this a walk down
                 // to an office's admission, by one who writes often, is a few steps and not thousands.
                 return true;
             }
@@ -244,8 +315,7 @@ impl Graph {
         }
         let mut sha = Sha256::new();
         sha.update(b"fasti/frontier/1\0");
-        for log in self.logs() {
-            let Line { log, seq, hash } = self.line(log);
+        for Line { log, seq, hash } in self.lines_since(0) {
             sha.update(log.author.0);
             sha.update(log.incarnation.0.to_be_bytes());
             sha.update(seq.to_be_bytes());
@@ -256,27 +326,36 @@ impl Graph {
         digest
     }
 
-    fn line(&self, log: &Log) -> Line {
-        let last = log.entries.last().map(|index| self.node(*index));
-        Line {
-            log: log.id,
-            seq: log.entries.len() as u64,
-            hash: last.map_or(EntryHash([0; 32]), |node| node.hash),
-        }
-    }
-
-    /// The lines of the logs that grew from this index on; sorted.
+    /// The lines of the logs that grew from this index on: one for each history. Sorted by log, then by
+    /// sequence number, then by hash.
     pub(crate) fn lines_since(&self, index: Index) -> Vec<Line> {
-        if index == 0 {
-            return self.logs().map(|log| self.line(log)).collect();
-        }
-        let grown: BTreeSet<u32> = self.nodes[(index as usize).min(self.nodes.len())..]
-            .iter()
-            .map(|node| node.log)
+        let place = |node: &Node| node.branch;
+        let grown: BTreeSet<u32> = match index {
+            0 => (0..self.branches.len() as u32).collect(),
+            _ => self.nodes[(index as usize).min(self.nodes.len())..].iter().map(place).collect(),
+        };
+        let branches = grown.into_iter().map(|place| &self.branches[place as usize]);
+        let mut lines: Vec<_> = branches
+            .filter(|branch| !branch.parted)
+            .map(|branch| {
+                let Node { seq, hash, .. } = *self.node(branch.last);
+                Line { log: branch.log, seq, hash }
+            })
             .collect();
-        let mut lines: Vec<_> =
-            grown.into_iter().map(|place| self.line(&self.logs[place as usize])).collect();
-        lines.sort_by_key(|line| line.log);
+        lines.sort_by_key(|line| (line.log, line.seq, line.hash));
         lines
     }
+}
+
+/// See [`Graph::next_in_log`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NextInLog {
+    /// It is the log's first entry.
+    Founds,
+    /// It makes this branch longer.
+    GoesOn(u32),
+    /// It begins a branch at a fork that is known.
+    Begins,
+    /// Another entry stands in its place: a fork that was not known.
+    Forks,
 }

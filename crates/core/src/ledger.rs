@@ -12,10 +12,10 @@ use std::sync::Arc;
 use automerge::{AutomergeError, ChangeHash};
 
 use crate::document::{self, ChangePlace, Derived, Document};
-use crate::entry::{Bundle, Entry, RULES, Run, Signer, Verifier};
-use crate::graph::{Graph, Index};
+use crate::entry::{Entry, RULES, Run, Signer, Verifier};
+use crate::graph::{Graph, Index, NextInLog};
 use crate::ids::{EntryHash, LogId, NetworkId, OfficeId};
-use crate::roster::{Ground, Roster, is_sound};
+use crate::roster::{Author, Ground, Roster, is_sound};
 use crate::row::{Applied, Row, Standing, Void};
 use crate::statement::{EventEdit, Role, Statement, Unreadable};
 use crate::step::{Appended, Write};
@@ -30,7 +30,9 @@ pub(crate) struct Ledger {
     pub(crate) roster: Roster,
     pub(crate) document: Document,
     pub(crate) conflicts: BTreeSet<(String, String)>,
-    pub(crate) forks: BTreeMap<LogId, u64>,
+    /// A fork was found that changes where earlier entries stand: nothing is judged any more, and all is to
+    /// be judged anew from the disk.
+    pub(crate) stale: bool,
     /// The log that we write.
     pub(crate) own: Option<LogId>,
     /// Rows of ours that have no signature yet, the last ones of `rows`' own log.
@@ -45,6 +47,16 @@ pub(crate) struct Ledger {
     /// Whether members or tickets changed.
     pub(crate) roster_changed: bool,
     pub(crate) alarms: Vec<String>,
+}
+
+/// Where an entry stands in its log.
+struct Spot {
+    /// The branch that it makes longer, if it does.
+    extends: Option<u32>,
+    /// Where the branch begins, if at a fork.
+    start: Option<EntryHash>,
+    /// The applied changes before it in the branch.
+    changes: u64,
 }
 
 /// What a finished step leaves behind.
@@ -66,7 +78,7 @@ impl Ledger {
             roster: Roster::default(),
             document: Document::new(),
             conflicts: BTreeSet::new(),
-            forks: BTreeMap::new(),
+            stale: false,
             own: None,
             unsigned: Vec::new(),
             unsigned_bytes: 0,
@@ -87,17 +99,14 @@ impl Ledger {
 
     /// Takes a stored row; its change goes into the document unless the snapshot has it.
     pub(crate) fn reload(&mut self, row: Row, in_snapshot: bool) -> Result<(), String> {
-        let index = self.graph.len();
-        let parents = self.parents_of(&row.entry).ok_or_else(|| {
-            format!("the entry with index {index} has parents that are not there")
-        })?;
+        let (index, parents) = self.stored_parents(&row)?;
         let statement = Statement::decode(row.entry.link.kind, &row.entry.link.body).ok();
         // A snapshot lacks what was deferred when it was saved, and understood since.
         if row.standing == Standing::Applied
             && let (Some(Statement::Change(change)), Some(applied)) = (&statement, &row.applied)
             && !(in_snapshot && self.document.has_change(&applied.change))
         {
-            let place = self.place(&row.entry.log, &parents, row.entry.link.time);
+            let place = self.place(&row.entry, row.hash, &parents);
             let derived = self.document.derive(&place, &change.edits).map_err(not_built)?;
             let same = |derived: &Derived| derived.change.hash().0 == applied.change;
             let derived = derived.filter(same).ok_or_else(|| {
@@ -112,12 +121,46 @@ impl Ledger {
         Ok(())
     }
 
+    /// Takes a stored row, and finds anew what it counts for.
+    pub(crate) fn judge_again(&mut self, mut row: Row) -> Result<(), String> {
+        let (index, parents) = self.stored_parents(&row)?;
+        let (standing, applied, statement) = self.judge(&row.entry, row.hash, &parents);
+        let changed = (row.standing, &row.applied) != (standing, &applied);
+        row.standing = standing;
+        row.applied = applied;
+        self.graph.append(&row, parents.clone());
+        self.fold(statement.as_ref(), standing, &row.entry, row.hash, index, &parents);
+        if changed {
+            self.writes.push(Write::Entry { index: u64::from(index), row });
+        }
+        Ok(())
+    }
+
+    fn stored_parents(&self, row: &Row) -> Result<(Index, Box<[Index]>), String> {
+        let index = self.graph.len();
+        let parents = self.parents_of(&row.entry).ok_or_else(|| {
+            format!("the entry with index {index} has parents that are not there")
+        })?;
+        Ok((index, parents))
+    }
+
+    /// Finishes judging again: these were the conflicts before.
+    pub(crate) fn judged_again(&mut self, before: Vec<(String, String)>) {
+        self.settle_all();
+        for (uid, path) in before {
+            if !self.conflicts.contains(&(uid.clone(), path.clone())) {
+                self.writes.push(Write::Conflict { uid, path, open: false });
+            }
+        }
+        self.writes.push(Write::JudgeAgain(false));
+    }
+
     /// Finishes opening: reads again what an older version could not.
     pub(crate) fn reloaded(&mut self, deferred: Vec<(Index, Row)>) -> Result<(), String> {
         self.flush()?;
         for (index, mut row) in deferred {
             let parents = self.graph.node(index).parents.clone();
-            let (standing, applied, statement) = self.judge(&row.entry, &parents);
+            let (standing, applied, statement) = self.judge(&row.entry, row.hash, &parents);
             if standing == Standing::Deferred {
                 continue;
             }
@@ -154,20 +197,75 @@ impl Ledger {
                 .push(format!("entry {hash} was taken without its parents; please report this"));
             return;
         };
-        let (standing, applied, statement) = self.judge(&entry, &parents);
-        let admissions = self.roster.admissions_under(&self.graph, &entry.log, &parents);
+        self.note_fork(&entry, &parents);
+        let (standing, applied, statement) = if self.stale {
+            (Standing::Deferred, None, None)
+        } else {
+            self.judge(&entry, hash, &parents)
+        };
+        let author = Author {
+            office: entry.log.author,
+            branch: self.spot(&entry, hash, &parents).extends,
+            parents: &parents,
+        };
+        let admissions = self.roster.admissions_under(&self.graph, &author);
         let row = Row { hash, signature, standing, applied, entry };
         let index = self.graph.append(&row, parents.clone());
-        self.graph.remember_under(&row.entry.log, admissions);
+        self.graph.remember_under(index, admissions);
         self.fold(statement.as_ref(), standing, &row.entry, hash, index, &parents);
         self.appended.push(Appended::of(u64::from(index), &row));
         self.writes.push(Write::Entry { index: u64::from(index), row });
+    }
+
+    /// Where an entry would go in its log.
+    fn next_in_log(&self, entry: &Entry, parents: &[Index]) -> NextInLog {
+        let prev = (entry.seq > 1).then(|| parents.first().copied()).flatten();
+        self.graph.next_in_log(&entry.log, entry.seq, prev)
+    }
+
+    /// Where an entry stands in its log, whether it is here already (a deferred one) or is about to be.
+    fn spot(&self, entry: &Entry, hash: EntryHash, parents: &[Index]) -> Spot {
+        let in_branch = |place: u32, extends| {
+            let branch = self.graph.branch_at(place);
+            Spot { extends, start: branch.start, changes: branch.changes }
+        };
+        if let Some(index) = self.graph.index(&hash) {
+            return in_branch(self.graph.node(index).branch, None);
+        }
+        match self.next_in_log(entry, parents) {
+            NextInLog::GoesOn(place) => in_branch(place, Some(place)),
+            NextInLog::Founds => Spot { extends: None, start: None, changes: 0 },
+            NextInLog::Begins | NextInLog::Forks => {
+                Spot { extends: None, start: Some(hash), changes: 0 }
+            }
+        }
+    }
+
+    /// Its author signed another entry for the same place. What follows the other one stands in a branch of
+    /// its own from now on, and with it all that builds upon that.
+    fn note_fork(&mut self, entry: &Entry, parents: &[Index]) {
+        if self.next_in_log(entry, parents) != NextInLog::Forks {
+            return;
+        }
+        let Entry { log, seq, .. } = *entry;
+        let first = !self.graph.forks().contains_key(&log);
+        self.writes.push(Write::Fork { log, seq });
+        self.writes.push(Write::JudgeAgain(true));
+        self.stale = true;
+        if first {
+            self.alarms.push(format!(
+                "office {} signed two different histories (incarnation {:?}, entry {seq}): its disk was \
+                 copied or restored, or its key is in other hands; both are kept",
+                log.author, log.incarnation
+            ));
+        }
     }
 
     /// Decides what an entry counts for, and stages its change if it has one.
     fn judge(
         &mut self,
         entry: &Entry,
+        hash: EntryHash,
         parents: &[Index],
     ) -> (Standing, Option<Applied>, Option<Statement>) {
         let void = |why| (Standing::Void(why), None, None);
@@ -182,10 +280,12 @@ impl Ledger {
             Err(Unreadable::Unknown) => return (Standing::Deferred, None, None),
             Err(Unreadable::Malformed) => return void(Void::Malformed),
         };
-        let may = |roles: &[Role]| self.roster.may(&self.graph, &entry.log, parents, roles);
+        let spot = self.spot(entry, hash, parents);
+        let author = Author { office: entry.log.author, branch: spot.extends, parents };
+        let may = |roles: &[Role]| self.roster.may(&self.graph, &author, roles);
         let verdict = match &statement {
             // Its hash is the network's id: nothing else can be it, wherever it comes in the log.
-            Statement::Found(_) if entry.hash().0 == self.network.0 => Ok(None),
+            Statement::Found(_) if hash.0 == self.network.0 => Ok(None),
             Statement::Found(_) => Err(Void::SecondFounding),
             Statement::Invite(_) if !may(&[Role::Admin]) => Err(Void::NotAllowed),
             Statement::Invite(invite) if !is_sound(invite) => Err(Void::Malformed),
@@ -203,7 +303,7 @@ impl Ledger {
             }
             Statement::Change(change) if !change.is_sound() => Err(Void::Malformed),
             Statement::Change(change) => {
-                let place = self.place(&entry.log, parents, entry.link.time);
+                let place = self.place(entry, hash, parents);
                 self.edit(&place, &change.edits).map(Some).ok_or(Void::NoEffect)
             }
         };
@@ -218,8 +318,8 @@ impl Ledger {
         Ground { graph: &self.graph, network: &self.network, verifier: &*self.verifier }
     }
 
-    /// Where a change by this log on top of these entries stands.
-    fn place(&self, log: &LogId, parents: &[Index], time: i64) -> ChangePlace {
+    /// Where the change of an entry stands.
+    fn place(&self, entry: &Entry, hash: EntryHash, parents: &[Index]) -> ChangePlace {
         let latest = self.graph.latest_changes(parents);
         let mut deps = Vec::with_capacity(latest.len());
         let mut max_op = document::GENESIS_MAX_OP;
@@ -233,12 +333,13 @@ impl Ledger {
             deps.push(ChangeHash(document::genesis_hash()));
         }
         deps.sort();
+        let spot = self.spot(entry, hash, parents);
         ChangePlace {
-            actor: document::actor(log),
-            seq: self.graph.log(log).map_or(0, |log| log.changes) + 1,
+            actor: document::actor(&entry.log, spot.start.as_ref()),
+            seq: spot.changes + 1,
             start_op: max_op + 1,
             deps,
-            time: time.div_euclid(1000),
+            time: entry.link.time.div_euclid(1000),
         }
     }
 
@@ -300,21 +401,6 @@ impl Ledger {
 
     // ---- The end of a step ----
 
-    /// Remembers a contradiction, once for each log.
-    pub(crate) fn note_fork(&mut self, log: LogId, seq: u64, proof: &Bundle) {
-        if self.forks.contains_key(&log) {
-            return;
-        }
-        self.forks.insert(log, seq);
-        let proof = postcard::to_stdvec(proof).unwrap_or_default();
-        self.writes.push(Write::Fork { log, seq, proof });
-        self.alarms.push(format!(
-            "office {} signed two different histories (incarnation {:?}, entry {seq}): its disk was \
-             copied or restored, or its key is in other hands",
-            log.author, log.incarnation
-        ));
-    }
-
     /// How much waits to be stored.
     pub(crate) fn unstored(&self) -> usize {
         self.writes.len()
@@ -324,7 +410,7 @@ impl Ledger {
     /// staged until someone reads.
     pub(crate) fn finish(&mut self) -> Finished {
         self.seal();
-        if !self.dirty.is_empty() {
+        if !self.dirty.is_empty() && !self.stale {
             self.settle_all();
         }
         Finished {

@@ -8,8 +8,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::entry::{BODY_BYTES_MAX, Bundle, Run};
-use crate::ids::LogId;
+use crate::entry::{BODY_BYTES_MAX, Bundle, Entry, Link, Run, Signature};
+use crate::ids::{EntryHash, LogId};
 use crate::row::Row;
 
 /// Bytes of entries in a chunk. Large enough that a round trip is worth it and that zstd and
@@ -27,8 +27,8 @@ pub struct Chunks {
     /// The same up to the last place where it may be cut.
     cut: usize,
     cut_bytes: usize,
-    /// Logs whose latest row is not signed.
-    open: BTreeSet<LogId>,
+    /// Entries that are not signed, and on which none of their log has followed.
+    open: BTreeSet<EntryHash>,
 }
 
 impl Chunks {
@@ -42,11 +42,9 @@ impl Chunks {
         let bytes = row_bytes(&row);
         let full = self.cut > 0 && self.bytes + bytes > CHUNK_BYTES_MAX;
         let chunk = full.then(|| self.take_cut());
-        let log = row.entry.log;
-        if row.signature.is_some() {
-            self.open.remove(&log);
-        } else {
-            self.open.insert(log);
+        self.open.remove(&row.entry.prev);
+        if row.signature.is_none() {
+            self.open.insert(row.hash);
         }
         self.rows.push(row);
         self.bytes += bytes;
@@ -76,22 +74,32 @@ fn row_bytes(row: &Row) -> usize {
     row.entry.link.body.len() + 32 * row.entry.link.parents.len() + 16
 }
 
-/// Groups rows by log. Each log's last row must be signed, and its rows consecutive.
+/// Makes runs of rows: one for each chain of entries. Each chain's last row must be signed.
 pub fn bundle(rows: impl IntoIterator<Item = Row>) -> Bundle {
-    let mut runs: BTreeMap<
-        LogId,
-        (u64, crate::ids::EntryHash, Vec<crate::entry::Link>, Option<crate::entry::Signature>),
-    > = BTreeMap::new();
-    for row in rows {
-        let run = runs
-            .entry(row.entry.log)
-            .or_insert_with(|| (row.entry.seq, row.entry.prev, Vec::new(), None));
-        run.2.push(row.entry.link);
-        run.3 = row.signature;
+    struct Chain {
+        log: LogId,
+        first: u64,
+        prev: EntryHash,
+        links: Vec<Link>,
+        signature: Option<Signature>,
     }
-    runs.into_iter()
-        .filter_map(|(log, (first, prev, links, signature))| {
-            Some(Run { log, first, prev, links, signature: signature? })
-        })
-        .collect()
+    let mut chains: Vec<Chain> = Vec::new();
+    // By their last entry: which chain.
+    let mut ends: BTreeMap<EntryHash, usize> = BTreeMap::new();
+    for Row { hash, signature, entry, .. } in rows {
+        let Entry { log, seq, prev, link } = entry;
+        let place = ends.remove(&prev).unwrap_or_else(|| {
+            chains.push(Chain { log, first: seq, prev, links: Vec::new(), signature: None });
+            chains.len() - 1
+        });
+        ends.insert(hash, place);
+        chains[place].links.push(link);
+        chains[place].signature = signature;
+    }
+    chains.sort_by_key(|chain| (chain.log, chain.first));
+    let runs = chains.into_iter().filter_map(|chain| {
+        let Chain { log, first, prev, links, signature } = chain;
+        Some(Run { log, first, prev, links, signature: signature? })
+    });
+    runs.collect()
 }

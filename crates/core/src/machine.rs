@@ -19,7 +19,7 @@ use crate::roster::{TicketFault, is_name};
 use crate::row::{Row, Standing};
 use crate::statement::{Found, Role, Statement};
 use crate::step::{Effect, RequestId, Step};
-use crate::time::{Dice, Instant, Now};
+use crate::time::{Dice, Instant, Now, SECOND};
 use crate::views;
 
 /// Who a node is. Everything random that it will ever need comes from `seed`.
@@ -64,8 +64,10 @@ pub struct Stored {
     pub conflicts: Vec<(String, String)>,
     /// The incarnation in which it was writing.
     pub incarnation: Option<Incarnation>,
-    /// Logs with two histories.
+    /// Places of logs at which histories part.
     pub forks: Vec<(LogId, u64)>,
+    /// Whether all entries are to be judged again: see [`Write::JudgeAgain`].
+    pub judge_again: bool,
 }
 
 /// Why a node can't be opened from what is stored.
@@ -100,6 +102,10 @@ pub enum Input {
     Tick,
 }
 
+/// How long a node that was started waits with its first write for somebody who knows its log. A linked peer
+/// answers within a round trip; to whoever is cut off it is a second, once.
+const OWN_LOG_PATIENCE: u64 = SECOND;
+
 /// Changes that are applied to the document together when there is time: few enough that whoever reads
 /// before doesn't notice, and enough to share most of what a batch costs. Drawn anew each time, so that nodes
 /// on one machine don't all do it at the same moment.
@@ -114,6 +120,11 @@ pub struct Core {
     fresh: Incarnation,
     bootstrap: BTreeMap<OfficeId, Vec<String>>,
     replies: Vec<(RequestId, Reply)>,
+    /// What waits to be answered: writes, until it is known which log to write them to.
+    parked: Vec<(RequestId, Command)>,
+    /// Nobody can hold more of our log than we do: we may go on with it.
+    settled: bool,
+    started: Instant,
     admitted: Option<(BTreeSet<OfficeId>, BTreeSet<TicketId>)>,
     neighbours: Option<BTreeMap<OfficeId, Vec<String>>>,
     presences: u64,
@@ -166,6 +177,41 @@ pub fn check_name(name: &str) -> Result<(), CommandError> {
     }
 }
 
+/// Loads what was judged before.
+fn reload<E: std::error::Error + 'static>(
+    ledger: &mut Ledger,
+    snapshot: Option<(u64, Vec<u8>)>,
+    rows: impl IntoIterator<Item = Result<Row, E>>,
+) -> Result<(), OpenError<E>> {
+    let covered = match snapshot {
+        Some((covered, bytes)) => match Document::load(&bytes) {
+            Ok(document) => {
+                ledger.document = document;
+                covered
+            }
+            Err(error) => {
+                ledger.alarms.push(format!("{error}; it is built anew from the log"));
+                0
+            }
+        },
+        None => 0,
+    };
+    let mut deferred = Vec::new();
+    for (index, row) in rows.into_iter().enumerate() {
+        let row = row.map_err(OpenError::Store)?;
+        if row.standing == Standing::Deferred {
+            deferred.push((index as u32, row.clone()));
+        }
+        ledger.reload(row, (index as u64) < covered).map_err(OpenError::Damaged)?;
+    }
+    if covered > u64::from(ledger.graph.len()) {
+        let held = ledger.graph.len();
+        let problem = format!("the snapshot covers {covered} entries and only {held} are there");
+        return Err(OpenError::Damaged(problem));
+    }
+    ledger.reloaded(deferred).map_err(OpenError::Damaged)
+}
+
 impl Core {
     /// Opens a node from its rows, in local order, and the rest of what is stored. The first step says
     /// whom to admit and to connect.
@@ -184,37 +230,16 @@ impl Core {
                 sum ^ u64::from_le_bytes(part.try_into().unwrap_or_default())
             }));
         let mut ledger = Ledger::new(network, signer, verifier);
-        let covered = match stored.snapshot {
-            Some((covered, bytes)) => match Document::load(&bytes) {
-                Ok(document) => {
-                    ledger.document = document;
-                    covered
-                }
-                Err(error) => {
-                    ledger.alarms.push(format!("{error}; it is built anew from the log"));
-                    0
-                }
-            },
-            None => 0,
-        };
-        let mut deferred = Vec::new();
-        for (index, row) in rows.into_iter().enumerate() {
-            let row = row.map_err(OpenError::Store)?;
-            if row.standing == Standing::Deferred {
-                deferred.push((index as u32, row.clone()));
+        ledger.graph.know_forks(stored.forks);
+        if stored.judge_again {
+            for row in rows {
+                ledger.judge_again(row.map_err(OpenError::Store)?).map_err(OpenError::Damaged)?;
             }
-            ledger.reload(row, (index as u64) < covered).map_err(OpenError::Damaged)?;
+            ledger.judged_again(stored.conflicts);
+        } else {
+            reload(&mut ledger, stored.snapshot, rows)?;
+            ledger.conflicts = stored.conflicts.into_iter().collect();
         }
-        if covered > u64::from(ledger.graph.len()) {
-            let problem = format!(
-                "the snapshot covers {covered} entries and only {} are there",
-                ledger.graph.len()
-            );
-            return Err(OpenError::Damaged(problem));
-        }
-        ledger.reloaded(deferred).map_err(OpenError::Damaged)?;
-        ledger.conflicts = stored.conflicts.into_iter().collect();
-        ledger.forks = stored.forks.into_iter().collect();
         ledger.own =
             stored.incarnation.map(|incarnation| LogId { author: ledger.office(), incarnation });
         let mut gossip = Gossip::new(dice.next(), version, now);
@@ -227,6 +252,9 @@ impl Core {
             fresh: Incarnation(dice.next()),
             bootstrap,
             replies: Vec::new(),
+            parked: Vec::new(),
+            settled: false,
+            started: now.monotonic,
             admitted: None,
             neighbours: None,
             presences: u64::MAX,
@@ -238,7 +266,16 @@ impl Core {
     /// Takes an input. What follows from it is in the next step; several inputs may share one.
     pub fn handle(&mut self, now: Now, input: Input) {
         let Self { ledger, gossip, .. } = self;
+        if ledger.stale {
+            if let Input::Command(request, command) = input {
+                self.parked.push((request, command));
+            }
+            return;
+        }
         match input {
+            Input::Command(request, command) if calendar::writes(&command) => {
+                self.parked.push((request, command));
+            }
             Input::Command(request, command) => {
                 let reply = self.answer(now, command);
                 self.replies.push((request, reply));
@@ -257,6 +294,26 @@ impl Core {
             Input::Tick => {}
         }
         self.gossip.tick(&mut self.ledger, now);
+        if !self.parked.is_empty() && !self.ledger.stale && self.may_write(now) {
+            for (request, command) in std::mem::take(&mut self.parked) {
+                let reply = self.answer(now, command);
+                self.replies.push((request, reply));
+            }
+        }
+    }
+
+    /// Whether it is known which log to write to. A disk may be a copy, or have been restored from a backup:
+    /// then others hold entries of our log that it lacks, and to go on with it would make a fork. So a
+    /// node that was started asks first. Who can't ask anybody begins a new incarnation.
+    fn may_write(&mut self, now: Now) -> bool {
+        let alone = self.ledger.roster.members().len() <= 1;
+        if self.settled || self.ledger.own.is_none() || alone || self.gossip.heard_of_ourselves() {
+            self.settled = true;
+        } else if self.started.after(OWN_LOG_PATIENCE) <= now.monotonic {
+            self.ledger.own = None;
+            self.settled = true;
+        }
+        self.settled
     }
 
     /// What has come together since the last step.
@@ -275,14 +332,28 @@ impl Core {
         }
         self.connections(now, &mut effects);
         effects.extend(std::mem::take(&mut self.ledger.alarms).into_iter().map(Effect::Alarm));
+        if self.ledger.stale {
+            let unanswered = std::mem::take(&mut self.parked);
+            effects.push(Effect::Reopen { unanswered });
+        }
         let mut writes = finished.writes;
         writes.extend(self.gossip.take_unsaved(now, !writes.is_empty()));
         Step { writes, effects }
     }
 
+    /// Whether the core can be given nothing more before it is opened again from what its next step stores:
+    /// see [`Effect::Reopen`].
+    pub fn is_stale(&self) -> bool {
+        self.ledger.stale
+    }
+
     /// When to give [`Input::Tick`] at the latest, and for what.
     pub fn next_due(&self) -> (Instant, &'static str) {
-        self.gossip.next_due()
+        let due = self.gossip.next_due();
+        if self.parked.is_empty() {
+            return due;
+        }
+        due.min((self.started.after(OWN_LOG_PATIENCE), "nobody knows of our log"))
     }
 
     /// This office.

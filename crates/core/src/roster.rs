@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::entry::Verifier;
 use crate::graph::{Graph, Index};
-use crate::ids::{EntryHash, LogId, NetworkId, OfficeId, TicketId};
+use crate::ids::{EntryHash, NetworkId, OfficeId, TicketId};
 use crate::statement::{Admit, Found, Invite, Role};
 
 /// Longest name of an office in bytes.
@@ -89,31 +89,21 @@ impl Roster {
 
     /// Which admissions of an office give it one of these roles in an entry on top of these. Only what
     /// lies under the entry counts, so that all nodes judge alike.
-    pub(crate) fn may(
-        &self,
-        graph: &Graph,
-        log: &LogId,
-        parents: &[Index],
-        roles: &[Role],
-    ) -> bool {
-        let Some(member) = self.members.get(&log.author) else { return false };
+    pub(crate) fn may(&self, graph: &Graph, by: &Author<'_>, roles: &[Role]) -> bool {
+        let Some(member) = self.members.get(&by.office) else { return false };
         let gives =
             |admission: &&Admission| admission.roles.iter().any(|role| roles.contains(role));
         member.admissions.values().filter(gives).any(|admission| {
-            graph.is_known_under(log, admission.at) || graph.is_under(admission.at, parents)
+            graph.is_known_under(by.branch, admission.at)
+                || graph.is_under(admission.at, by.parents)
         })
     }
 
     /// The admissions of an office that lie under an entry: asked again for each entry of its log.
-    pub(crate) fn admissions_under(
-        &self,
-        graph: &Graph,
-        log: &LogId,
-        parents: &[Index],
-    ) -> Vec<Index> {
-        let Some(member) = self.members.get(&log.author) else { return Vec::new() };
-        let new = member.admissions.values().filter(|it| !graph.is_known_under(log, it.at));
-        new.map(|it| it.at).filter(|at| graph.is_under(*at, parents)).collect()
+    pub(crate) fn admissions_under(&self, graph: &Graph, by: &Author<'_>) -> Vec<Index> {
+        let Some(member) = self.members.get(&by.office) else { return Vec::new() };
+        let new = member.admissions.values().filter(|it| !graph.is_known_under(by.branch, it.at));
+        new.map(|it| it.at).filter(|at| graph.is_under(*at, by.parents)).collect()
     }
 
     pub(crate) fn invite(&mut self, invite: Invite, hash: EntryHash, at: Index) {
@@ -196,6 +186,14 @@ impl TicketState {
         let mut invites = self.invites.values();
         invites.find(|(at, _)| graph.is_under(*at, parents)).map(|(_, invite)| invite)
     }
+}
+
+/// Who wrote an entry, and on top of what.
+pub(crate) struct Author<'a> {
+    pub(crate) office: OfficeId,
+    /// The branch that the entry makes longer, if it does.
+    pub(crate) branch: Option<u32>,
+    pub(crate) parents: &'a [Index],
 }
 
 /// What judging a statement needs besides the roster.

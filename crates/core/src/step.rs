@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::command::Reply;
+use crate::command::{Command, Reply};
 use crate::ids::{EntryHash, Incarnation, LogId, OfficeId, TicketId};
 use crate::notice::SignedNotice;
 use crate::row::Row;
@@ -32,16 +32,15 @@ pub enum Write {
     },
     /// The incarnation under which this node writes.
     Incarnation(Incarnation),
-    /// Proof that an author signed two different entries for one place: the encoded bundle that
-    /// doesn't fit to what we hold.
+    /// An author signed two different entries for one place. Both are in the log.
     Fork {
         /// Which log.
         log: LogId,
         /// Which place.
         seq: u64,
-        /// The run that doesn't fit.
-        proof: Vec<u8>,
     },
+    /// Whether all entries are to be judged again when the node is opened next; if so, the snapshot is void.
+    JudgeAgain(bool),
 }
 
 /// The caller's number for a command or query; the reply carries it.
@@ -84,6 +83,12 @@ pub enum Effect {
     Appended(Vec<Appended>),
     /// Something that an operator should know, once.
     Alarm(String),
+    /// Open the core again from what is stored, before it is given anything else: what earlier entries
+    /// count for has changed. The last effect of its step.
+    Reopen {
+        /// To be put to the core again.
+        unanswered: Vec<(RequestId, Command)>,
+    },
 }
 
 /// An entry of the local log, as followers see it.
@@ -146,9 +151,10 @@ impl Step {
 
     /// The requests that this step would answer: who has to be told if it can't be persisted.
     pub fn requests(&self) -> impl Iterator<Item = RequestId> {
-        self.effects.iter().filter_map(|effect| match effect {
-            Effect::Reply(request, _) => Some(*request),
-            _ => None,
+        self.effects.iter().flat_map(|effect| match effect {
+            Effect::Reply(request, _) => vec![*request],
+            Effect::Reopen { unanswered } => unanswered.iter().map(|it| it.0).collect(),
+            _ => Vec::new(),
         })
     }
 }

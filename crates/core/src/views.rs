@@ -101,7 +101,7 @@ fn conflict(ledger: &Ledger, uid: &str, path: &str) -> ConflictView {
         .into_iter()
         .filter_map(|(leaf, id)| {
             let node = node_of(ledger, &id)?;
-            let office = ledger.graph.log_id(node).author;
+            let office = ledger.graph.log_of(node).author;
             let name = name(ledger, &office);
             let (time, entry) = (node.time, node.hash);
             Some(ConflictValue { value: leaf.to_json(), office, name, time, entry })
@@ -200,7 +200,7 @@ pub(crate) fn status(ledger: &mut Ledger, gossip: &Gossip, wall: i64) -> StatusV
         conflicts: ledger.conflicts.len() as u64,
         deferred: ledger.graph.deferred,
         void: ledger.graph.void,
-        forks: ledger.forks.len() as u64,
+        forks: ledger.graph.forks().len() as u64,
         deliveries: Deliveries::default(),
     }
 }

@@ -5,7 +5,7 @@ mod common;
 
 use common::{World, signer};
 use fasti_core::command::{Condition, EventsQuery};
-use fasti_core::{Answer, Command, CommandError, Input};
+use fasti_core::{Answer, Command, CommandError, Input, OfficeId};
 use serde_json::json;
 
 #[test]
@@ -394,4 +394,91 @@ fn a_policy_is_moved_ended_and_cancelled_by_what_is_published_about_it() {
     );
     assert_eq!(view["fasti:policy"]["payload"]["budget"]["eur"], 5);
     assert_eq!(view["status"], "confirmed");
+}
+
+#[test]
+fn an_office_restored_from_an_old_backup_goes_on_with_what_the_others_kept() {
+    let (mut world, ids) = World::of(3);
+    world.publish(ids[1], "A", "2024-04-01");
+    world.settle();
+    let backup = world.offices[&ids[1]].disk.clone();
+    world.publish(ids[1], "B", "2024-04-01");
+    world.patch(ids[1], "policy-A", json!({ "title": "after the backup" }));
+    world.settle();
+    // The disk dies, and the backup is put in its place. The first write comes before anyone is linked.
+    world.restore(ids[1], backup.clone());
+    world.publish(ids[1], "C", "2024-04-01");
+    world.settle();
+    world.assert_agreed();
+    let status = world.status(ids[1]);
+    assert_eq!((status.events, status.forks), (3, 0));
+    assert_eq!(world.event(ids[1], "policy-A").unwrap().event["title"], "after the backup");
+    assert_eq!(logs_of(&world, ids[1]), 1, "it waited for the others, and went on with its log");
+}
+
+#[test]
+fn a_restored_office_that_is_cut_off_begins_a_new_log() {
+    let (mut world, ids) = World::of(3);
+    world.publish(ids[1], "A", "2024-04-01");
+    world.settle();
+    let backup = world.offices[&ids[1]].disk.clone();
+    world.publish(ids[1], "B", "2024-04-01");
+    world.settle();
+    for other in [ids[0], ids[2]] {
+        world.cut(ids[1], other);
+    }
+    world.restore(ids[1], backup);
+    world.publish(ids[1], "C", "2024-04-01");
+    for other in [ids[0], ids[2]] {
+        world.link(ids[1], other);
+    }
+    world.settle();
+    world.assert_agreed();
+    let status = world.status(ids[1]);
+    assert_eq!((status.events, status.forks), (3, 0));
+    assert_eq!(logs_of(&world, ids[1]), 2);
+}
+
+#[test]
+fn two_copies_of_one_office_lose_nothing_and_part_for_good() {
+    let (mut world, ids) = World::of(3);
+    world.publish(ids[1], "A", "2024-04-01");
+    world.settle();
+    let copy = world.offices[&ids[1]].disk.clone();
+    let others = [ids[0], ids[2]];
+    // One copy writes while it is cut off, the other one while it is linked, under the same number.
+    others.iter().for_each(|other| world.cut(ids[1], *other));
+    world.publish(ids[1], "from-one", "2024-04-01");
+    world.patch(ids[1], "policy-A", json!({ "title": "one" }));
+    let written = world.offices[&ids[1]].disk.clone();
+    world.restore(ids[1], copy);
+    others.iter().for_each(|other| world.link(ids[1], *other));
+    world.publish(ids[1], "from-the-other", "2024-04-01");
+    world.settle();
+    world.restore(ids[1], written);
+    world.settle();
+    let agreed = |world: &mut World, events: u64| {
+        for id in &ids {
+            let status = world.status(*id);
+            assert_eq!((status.events, status.forks, status.void), (events, 1, 0), "{id:?}");
+            assert_eq!(status.frontier, world.status(ids[0]).frontier);
+            assert_eq!(world.event(*id, "policy-A").unwrap().event["title"], "one");
+            for uid in ["policy-from-one", "policy-from-the-other"] {
+                assert!(world.event(*id, uid).is_some(), "{id:?} lacks {uid}");
+            }
+        }
+    };
+    agreed(&mut world, 3);
+    assert!(world.alarms(ids[0]).iter().any(|alarm| alarm.contains("two different histories")));
+    world.publish(ids[1], "afterwards", "2024-04-01");
+    world.settle();
+    agreed(&mut world, 4);
+    assert_eq!(logs_of(&world, ids[1]), 2, "what comes afterwards is in a log of its own");
+}
+
+/// How many logs an office has written, as itself holds them.
+fn logs_of(world: &World, id: OfficeId) -> usize {
+    let rows = &world.offices[&id].disk.rows;
+    let logs = rows.iter().map(|row| row.entry.log).filter(|log| log.author == id);
+    logs.collect::<std::collections::BTreeSet<_>>().len()
 }

@@ -38,6 +38,9 @@ use outlets::Outlets;
 /// The setting that holds the members that a newcomer starts with.
 pub(crate) const SETTING_BOOTSTRAP: &str = "bootstrap";
 
+/// The setting that tells the store's file from copies of it.
+const SETTING_FILE: &str = "file";
+
 /// How a node is run.
 pub(crate) struct Settings {
     pub(crate) dir: PathBuf,
@@ -49,6 +52,7 @@ pub(crate) struct Settings {
 pub(crate) async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
     let Settings { dir, listen, http } = settings;
     let store = Arc::new(Store::open(&dir)?);
+    begin_anew_if_copied(&store, &dir)?;
     let seed = keys::read(&dir)?;
     let signer = Signer::from_seed(&seed);
     if signer.office() != store.meta().office {
@@ -141,6 +145,36 @@ impl Drop for AllOrNothing {
             std::process::exit(101);
         }
     }
+}
+
+/// A store that was copied or restored may lack entries of its log that others have. Others are asked before
+/// the first write; but where the file is seen to be another one, a new incarnation is begun at once.
+fn begin_anew_if_copied(store: &Store, dir: &Path) -> anyhow::Result<()> {
+    let Some(file) = identity(&dir.join("fasti.redb")) else { return Ok(()) };
+    let known = store.reader().setting(SETTING_FILE)?;
+    if known.as_deref() == Some(file.as_bytes()) {
+        return Ok(());
+    }
+    if known.is_some() && store.reader().incarnation()?.is_some() {
+        tracing::info!(
+            "this folder was copied or restored: what is written from now on goes into a new log"
+        );
+        store.forget_incarnation()?;
+    }
+    Ok(store.set(SETTING_FILE, file.as_bytes())?)
+}
+
+/// What tells a file from its copies on this machine. Elsewhere nothing does.
+#[cfg(unix)]
+fn identity(file: &Path) -> Option<String> {
+    use std::os::unix::fs::MetadataExt as _;
+    let file = file.metadata().ok()?;
+    Some(format!("{}:{}", file.dev(), file.ino()))
+}
+
+#[cfg(not(unix))]
+fn identity(_: &Path) -> Option<String> {
+    None
 }
 
 /// Opens the core from the store; gives it with the number of entries under the snapshot.

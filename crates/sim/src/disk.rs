@@ -51,7 +51,8 @@ pub(crate) struct Disk {
     notices: BTreeMap<(OfficeId, Topic), SignedNotice>,
     conflicts: BTreeSet<(String, String)>,
     incarnation: Option<Incarnation>,
-    forks: BTreeMap<LogId, u64>,
+    forks: BTreeSet<(LogId, u64)>,
+    judge_again: bool,
     snapshot: Option<(u64, Vec<u8>)>,
 }
 
@@ -97,8 +98,14 @@ impl Disk {
                     };
                 }
                 Write::Incarnation(incarnation) => self.incarnation = Some(*incarnation),
-                Write::Fork { log, seq, .. } => {
-                    self.forks.insert(*log, *seq);
+                Write::Fork { log, seq } => {
+                    self.forks.insert((*log, *seq));
+                }
+                Write::JudgeAgain(again) => {
+                    self.judge_again = *again;
+                    if *again {
+                        self.snapshot = None;
+                    }
                 }
             }
         }
@@ -109,6 +116,11 @@ impl Disk {
     pub(crate) fn holds(&self, number: u32) -> bool {
         let number = number as usize;
         self.held.get(number / 64).is_some_and(|bits| bits & (1 << (number % 64)) != 0)
+    }
+
+    /// The node can't know any more which log it was writing.
+    pub(crate) fn forget_incarnation(&mut self) {
+        self.incarnation = None;
     }
 
     /// Keeps the document as it is after so many entries.
@@ -123,7 +135,8 @@ impl Disk {
             notices: self.notices.values().cloned().collect(),
             conflicts: self.conflicts.iter().cloned().collect(),
             incarnation: self.incarnation,
-            forks: self.forks.iter().map(|(log, seq)| (*log, *seq)).collect(),
+            forks: self.forks.iter().copied().collect(),
+            judge_again: self.judge_again,
         }
     }
 }

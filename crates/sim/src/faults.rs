@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use fasti_core::entry::Signer;
 use fasti_core::message::{Line, Message};
+use fasti_core::row::Row;
 use fasti_core::statement::{Admit, Invite, Role};
 use fasti_core::{Command, EntryHash, TicketId};
 
@@ -42,6 +43,7 @@ impl World {
             Happening::Divide { planned: false },
         );
         self.some_time(faults.garbage_every_ms * MILLISECOND, Happening::Garbage);
+        self.some_time(faults.equivocate_every_seconds * SECOND, Happening::Equivocate);
         self.some_time(scenario.clock.jump_every_seconds * SECOND, Happening::Jump);
         self.some_time(scenario.disk.snapshot_seconds * SECOND, Happening::Snapshot);
         self.some_time(2 * SECOND, Happening::Compare);
@@ -88,10 +90,60 @@ impl World {
         };
         let Some(at) = victim else { return Ok(()) };
         self.crash(at)?;
+        let restore = self.scenario.faults.restore;
+        if restore > 0.0 {
+            if self.dice.chance(restore) {
+                self.restore(at);
+            }
+            let other = self.dice.below(self.offices.len() as u64) as usize;
+            self.offices[other].backup = self.offices[other].disk.clone();
+        }
         let [low, high] = self.scenario.faults.down_ms;
         let down = self.dice.within([low * MILLISECOND, high * MILLISECOND]);
         self.after(down, Happening::Restart { at });
         Ok(())
+    }
+
+    /// Puts an office's backup in place of its disk, if it has one. Half of the time the node can tell that
+    /// the file is another one.
+    fn restore(&mut self, at: usize) {
+        let mut backup = self.offices[at].backup.clone();
+        // Whom it alone admitted, and nobody heard of yet, would have to be invited again.
+        let mut newcomers = self.offices.iter().filter(|office| office.sponsor == Some(at));
+        if backup.rows.is_empty() || newcomers.any(|office| office.disk.rows.is_empty()) {
+            return;
+        }
+        if self.dice.chance(0.5) {
+            backup.forget_incarnation();
+        }
+        self.forget_claims(at, &backup);
+        self.trace.note(self.now, at, "restored", &[], || format!("{} entries", backup.rows.len()));
+        self.offices[at].disk = backup;
+    }
+
+    /// A member signs another entry for a place of its log, and tells one peer of it.
+    pub(crate) fn equivocate(&mut self) -> Result<(), Broken> {
+        if !self.unkind {
+            return Ok(());
+        }
+        self.some_time(
+            self.scenario.faults.equivocate_every_seconds * SECOND,
+            Happening::Equivocate,
+        );
+        let Some(at) = self.someone_up() else { return Ok(()) };
+        let Some(to) = self.dice.pick(&self.linked_with(at)).copied() else { return Ok(()) };
+        let office = &self.offices[at];
+        let own = office.disk.rows.iter().rev();
+        let own = own.filter(|row| row.entry.log.author == office.id && row.entry.seq > 1);
+        let latest: Vec<_> = own.take(5).cloned().collect();
+        let Some(row) = self.dice.pick(&latest) else { return Ok(()) };
+        let mut other = row.entry.clone();
+        other.link.time += 1;
+        let signature = Some(self.offices[at].signer.sign(&other.hash().0));
+        let row = Row { hash: other.hash(), signature, entry: other, ..(**row).clone() };
+        let frame = Message::Push(fasti_core::log::bundle([row])).encode();
+        self.trace.note(self.now, at, "equivocates", &frame, || format!("to {to}"));
+        self.deliver(at, to, frame)
     }
 
     pub(crate) fn divide(&mut self, planned: bool) {

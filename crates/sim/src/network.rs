@@ -100,6 +100,11 @@ impl World {
         self.links.get(&key(at, peer)).is_some_and(|link| link.up[end(at, peer)])
     }
 
+    /// Whom an office believes itself linked with.
+    pub(crate) fn linked_with(&self, at: usize) -> Vec<usize> {
+        (0..self.offices.len()).filter(|peer| *peer != at && self.is_up(at, *peer)).collect()
+    }
+
     /// Whether frames from one to the other vanish now.
     pub(crate) fn is_cut(&self, from: usize, to: usize) -> bool {
         self.partitions.values().any(|partition| partition.cuts(from, to))

@@ -10,7 +10,7 @@ use fasti_core::entry::Signer;
 use fasti_core::log::Chunks;
 use fasti_core::message::Message;
 use fasti_core::{
-    Config, Core, Effect, Input, Instant, LogId, Now, OfficeId, RequestId, TicketId, Write,
+    Command, Config, Core, Effect, Input, Instant, LogId, Now, OfficeId, RequestId, TicketId, Write,
 };
 
 use crate::disk::Disk;
@@ -39,6 +39,8 @@ pub(crate) struct Office {
     pub(crate) disk: Disk,
     /// For a lying disk: as it was before the latest transaction.
     disk_before: Disk,
+    /// As it was some time ago.
+    pub(crate) backup: Disk,
     pub(crate) inbox: Vec<Input>,
     pub(crate) commit: Option<Commit>,
     /// When the next `Due` is planned for.
@@ -72,6 +74,7 @@ impl World {
             core: None,
             life: 0,
             disk_before: Disk::default(),
+            backup: Disk::default(),
             disk,
             inbox: Vec::new(),
             commit: None,
@@ -125,6 +128,20 @@ impl World {
         self.check_restart(at)?;
         let id = self.offices[at].id;
         self.input(at, Input::Listening(vec![format!("/memory/{id:?}")]))
+    }
+
+    /// Opens the core of a running office again from its disk, as it asked for; links stay.
+    fn reopen(&mut self, at: usize, unanswered: Vec<(RequestId, Command)>) -> Result<(), Broken> {
+        let office = &mut self.offices[at];
+        let inbox = std::mem::take(&mut office.inbox);
+        office.core = None;
+        self.open(at)?;
+        for peer in self.linked_with(at) {
+            let peer = self.offices[peer].id;
+            self.input(at, Input::Connected(peer))?;
+        }
+        let unanswered = unanswered.into_iter().map(|(id, command)| Input::Command(id, command));
+        unanswered.chain(inbox).try_for_each(|input| self.input(at, input))
     }
 
     /// Takes away all that is not durable. A commit under way is wholly there or wholly not.
@@ -186,8 +203,11 @@ impl World {
         }
         let fragile = self.mutation == Mutation::PanicOnGarbage;
         self.stats.steps += 1;
+        let mut inputs = inputs.into_iter();
         let taken = catch_unwind(AssertUnwindSafe(|| {
-            for input in inputs {
+            while !core.is_stale()
+                && let Some(input) = inputs.next()
+            {
                 if fragile && let Input::Received(_, frame) = &input {
                     assert!(Message::decode(frame).is_ok(), "this frame can't be");
                 }
@@ -196,6 +216,7 @@ impl World {
             (core.step(now), core.next_due())
         }));
         let (step, (due, _)) = taken.map_err(|panic| Broken::panic(at, &*panic))?;
+        self.offices[at].inbox = inputs.collect();
         let mut writes = Vec::new();
         let effects = step.persist(|step| {
             writes = step.to_vec();
@@ -280,6 +301,7 @@ impl World {
                 }
                 Effect::Appended(_) => {}
                 Effect::Alarm(text) => self.alarmed(at, text)?,
+                Effect::Reopen { unanswered } => self.reopen(at, unanswered)?,
             }
         }
         Ok(())

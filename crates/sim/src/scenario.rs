@@ -138,6 +138,10 @@ pub struct Faults {
     pub crash_every_seconds: u64,
     /// How long an office stays down, in milliseconds.
     pub down_ms: [u64; 2],
+    /// Probability that an office comes back from a crash with an older disk: a backup.
+    pub restore: f64,
+    /// Members that sign another entry for a place of their log, and tell one peer.
+    pub equivocate_every_seconds: u64,
     /// Partitions.
     pub partition_every_seconds: u64,
     /// How long each lasts, in milliseconds.
@@ -159,6 +163,8 @@ impl Default for Faults {
         Self {
             crash_every_seconds: 0,
             down_ms: [100, 15_000],
+            restore: 0.0,
+            equivocate_every_seconds: 0,
             partition_every_seconds: 0,
             partition_ms: [500, 30_000],
             one_way: 0.4,
@@ -167,6 +173,13 @@ impl Default for Faults {
             garbage_every_ms: 0,
             joins: 0,
         }
+    }
+}
+
+impl Faults {
+    /// Whether an author may come to have two histories.
+    pub(crate) fn forks(&self) -> bool {
+        self.restore > 0.0 || self.equivocate_every_seconds > 0
     }
 }
 

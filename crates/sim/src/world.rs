@@ -30,37 +30,72 @@ pub(crate) const MILLISECOND: u64 = 1_000;
 /// Something that will happen. Offices and link ends are numbers: their places in `World::offices`.
 pub(crate) enum Happening {
     /// A frame arrives over the link's connection with this number.
-    Arrive { from: usize, to: usize, epoch: u32, frame: Rc<Frame> },
+    Arrive {
+        from: usize,
+        to: usize,
+        epoch: u32,
+        frame: Rc<Frame>,
+    },
     /// A dialler learns that its connection stands.
-    Established { at: usize, peer: usize, epoch: u32 },
+    Established {
+        at: usize,
+        peer: usize,
+        epoch: u32,
+    },
     /// An end notices, if it is still so, that it hears nothing any more.
-    Silence { at: usize, peer: usize, epoch: u32 },
+    Silence {
+        at: usize,
+        peer: usize,
+        epoch: u32,
+    },
     /// An end learns that the other one is gone.
-    Gone { at: usize, peer: usize, epoch: u32 },
+    Gone {
+        at: usize,
+        peer: usize,
+        epoch: u32,
+    },
     /// An office tries to connect.
-    Dial { from: usize, to: usize },
+    Dial {
+        from: usize,
+        to: usize,
+    },
     /// A commit is durable, if the office still runs in this life.
-    Durable { at: usize, life: u32 },
+    Durable {
+        at: usize,
+        life: u32,
+    },
     /// A deadline of the core.
-    Due { at: usize, life: u32 },
+    Due {
+        at: usize,
+        life: u32,
+    },
     /// An office comes back.
-    Restart { at: usize },
+    Restart {
+        at: usize,
+    },
     /// Somebody edits.
     Edit,
     /// An office crashes.
     Crash,
     /// The network divides ...
-    Divide { planned: bool },
+    Divide {
+        planned: bool,
+    },
     /// ... and heals.
-    Heal { partition: u64 },
+    Heal {
+        partition: u64,
+    },
     /// A frame that no honest peer would send.
     Garbage,
+    Equivocate,
     /// A wall clock jumps.
     Jump,
     /// Somebody is invited.
     Invite,
     /// A newcomer knocks at a member's door with its ticket.
-    Knock { newcomer: usize },
+    Knock {
+        newcomer: usize,
+    },
     /// Some offices are compared.
     Compare,
     /// An office saves its document.
@@ -230,6 +265,7 @@ impl World {
             }
             Happening::Invite => self.invite(),
             Happening::Knock { newcomer } => self.knock(newcomer),
+            Happening::Equivocate => self.equivocate(),
             Happening::Compare => self.compare_some(),
             Happening::Snapshot => {
                 self.snapshot();

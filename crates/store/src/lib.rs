@@ -36,11 +36,12 @@
 //!            "network", "office"                               32 bytes each
 //!            "name"                                            UTF-8
 //!            "incarnation"                                     u64
+//!            "judge again"                                     u8: 1 if all entries are to be
 //! settings   name                                              any bytes
 //! entries    u64: the local index, from 0 without gaps         Row::encode()
 //! notices    office 32 | topic 1                   33 bytes    postcard of SignedNotice
 //! conflicts  (uid, path)                                       nothing: being there is the fact
-//! forks      author 32 | incarnation 8 | seq 8     48 bytes    the run that doesn't fit
+//! forks      author 32 | incarnation 8 | seq 8     48 bytes    nothing: being there is the fact
 //! snapshot   u32: 0                                            entries 8 | length 8 | SHA-256 32
 //!            u32: 1, 2, ...                                    the document in pieces
 //! ```

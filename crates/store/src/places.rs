@@ -9,13 +9,27 @@ use fasti_core::row::Row;
 
 use crate::error::CommitError;
 
-/// The sequence numbers of each log with their local indices; 16 bytes an entry. Both ascend, as an
-/// entry comes after the one before it in its log.
+/// The sequence numbers of each log with their local indices; 16 bytes an entry.
 #[derive(Debug, Default)]
 pub(crate) struct Places {
     /// The number of entries.
     next: u64,
-    logs: BTreeMap<LogId, Vec<(u64, u64)>>,
+    logs: BTreeMap<LogId, Log>,
+}
+
+/// The places of one log: sequence number and index. The indices ascend; and the sequence numbers as well, as
+/// an entry comes after the one before it in its log, unless the log has two histories.
+#[derive(Debug, Default)]
+struct Log {
+    places: Vec<(u64, u64)>,
+    forked: bool,
+}
+
+impl Log {
+    fn add(&mut self, place: (u64, u64)) {
+        self.forked |= self.places.last().is_some_and(|last| place.0 <= last.0);
+        self.places.push(place);
+    }
 }
 
 impl Places {
@@ -25,23 +39,22 @@ impl Places {
     }
 
     /// The local indices of a log's entries from a sequence number on, below `end`; ascending.
-    pub(crate) fn indices(
-        &self,
-        log: &LogId,
-        seq: u64,
-        end: u64,
-    ) -> impl ExactSizeIterator<Item = u64> {
-        let places = self.logs.get(log).map_or(&[][..], Vec::as_slice);
-        let places = &places[places.partition_point(|place| place.0 < seq)..];
+    pub(crate) fn indices(&self, log: &LogId, seq: u64, end: u64) -> impl Iterator<Item = u64> {
+        let log = self.logs.get(log);
+        let mut places = log.map_or(&[][..], |log| &log.places);
+        if log.is_some_and(|log| !log.forked) {
+            places = &places[places.partition_point(|place| place.0 < seq)..];
+        }
         let places = &places[..places.partition_point(|place| place.1 < end)];
-        places.iter().map(|place| place.1)
+        places.iter().filter(move |place| place.0 >= seq).map(|place| place.1)
     }
 
     /// Adds the rows that a transaction brought.
     pub(crate) fn extend(&mut self, added: Self) {
         self.next = self.next.max(added.next);
-        for (log, places) in added.logs {
-            self.logs.entry(log).or_default().extend(places);
+        for (log, added) in added.logs {
+            let log = self.logs.entry(log).or_default();
+            added.places.into_iter().for_each(|place| log.add(place));
         }
     }
 
@@ -53,28 +66,18 @@ impl Places {
         if index > next {
             return Err(CommitError::Gap { expected: next, found: index });
         }
-        let fits = if index < next {
-            self.find(log, seq).or_else(|| added.find(log, seq)) == Some(index)
-        } else {
-            added.last_seq(log).or_else(|| self.last_seq(log)) < Some(seq)
-        };
-        if !fits {
-            return Err(CommitError::Misplaced { index });
+        if index < next {
+            let there = self.seq_at(log, index).or_else(|| added.seq_at(log, index));
+            return if there == Some(seq) { Ok(()) } else { Err(CommitError::Misplaced { index }) };
         }
-        if index == next {
-            added.logs.entry(*log).or_default().push((seq, index));
-            added.next = next + 1;
-        }
+        added.logs.entry(*log).or_default().add((seq, index));
+        added.next = next + 1;
         Ok(())
     }
 
-    fn find(&self, log: &LogId, seq: u64) -> Option<u64> {
-        let places = self.logs.get(log)?;
-        let at = places.binary_search_by_key(&seq, |place| place.0).ok()?;
-        Some(places[at].1)
-    }
-
-    fn last_seq(&self, log: &LogId) -> Option<u64> {
-        self.logs.get(log)?.last().map(|place| place.0)
+    fn seq_at(&self, log: &LogId, index: u64) -> Option<u64> {
+        let places = &self.logs.get(log)?.places;
+        let at = places.binary_search_by_key(&index, |place| place.1).ok()?;
+        Some(places[at].0)
     }
 }

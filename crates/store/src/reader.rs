@@ -6,16 +6,16 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
-use fasti_core::notice::SignedNotice;
-use fasti_core::row::Row;
-use fasti_core::{Incarnation, LogId};
-use redb::ReadableTableMetadata as _;
-
 use crate::disk::Disk;
 use crate::error::ReadError;
 use crate::places::Places;
 use crate::snapshot::{self, Snapshot};
-use crate::tables::{self, CONFLICTS, ENTRIES, FORKS, META, META_INCARNATION, NOTICES, SETTINGS};
+use crate::tables::{
+    self, CONFLICTS, ENTRIES, FORKS, META, META_INCARNATION, META_JUDGE_AGAIN, NOTICES, SETTINGS,
+};
+use fasti_core::notice::SignedNotice;
+use fasti_core::row::Row;
+use fasti_core::{Incarnation, LogId};
 
 /// Most rows of a batch. Beginning a transaction costs as much as reading a row or two.
 const BATCH_ROWS: usize = 256;
@@ -113,22 +113,22 @@ impl Reader {
         Ok(Some(Incarnation(u64::from_be_bytes(value))))
     }
 
-    /// At how many places of logs an author signed two different entries.
-    pub fn fork_count(&self) -> Result<u64, ReadError> {
-        let table = self.disk.read()?.open_table(FORKS).map_err(ReadError::storage)?;
-        table.len().map_err(ReadError::storage)
-    }
-
-    /// Those places, each with the first proof that came.
-    pub fn forks(&self) -> Result<Vec<(LogId, u64, Vec<u8>)>, ReadError> {
+    /// The places of logs at which histories part.
+    pub fn forks(&self) -> Result<Vec<(LogId, u64)>, ReadError> {
         let table = self.disk.read()?.open_table(FORKS).map_err(ReadError::storage)?;
         let mut forks = Vec::new();
         for item in table.range::<&tables::PlaceKey>(..).map_err(ReadError::storage)? {
-            let (place, proof) = item.map_err(ReadError::storage)?;
-            let (log, seq) = tables::place_of(place.value());
-            forks.push((log, seq, proof.value().to_vec()));
+            let (place, _) = item.map_err(ReadError::storage)?;
+            forks.push(tables::place_of(place.value()));
         }
         Ok(forks)
+    }
+
+    /// Whether all entries are to be judged again.
+    pub fn judge_again(&self) -> Result<bool, ReadError> {
+        let table = self.disk.read()?.open_table(META).map_err(ReadError::storage)?;
+        let value = table.get(META_JUDGE_AGAIN).map_err(ReadError::storage)?;
+        Ok(value.is_some_and(|value| value.value() == [1]))
     }
 
     /// The saved document. `None` if there is none, or if it is damaged (which is logged), or if it

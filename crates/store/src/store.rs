@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use fasti_core::Write;
 use redb::backends::FileBackend;
-use redb::{Database, ReadableTable as _, StorageBackend, WriteTransaction};
+use redb::{Database, StorageBackend, WriteTransaction};
 
 use crate::disk::{self, Disk};
 use crate::error::{CommitError, CreateError, OpenError};
@@ -15,7 +15,8 @@ use crate::places::Places;
 use crate::reader::Reader;
 use crate::snapshot;
 use crate::tables::{
-    self, CONFLICTS, ENTRIES, FORKS, META, META_INCARNATION, Meta, NOTICES, SETTINGS,
+    self, CONFLICTS, ENTRIES, FORKS, META, META_INCARNATION, META_JUDGE_AGAIN, Meta, NOTICES,
+    SETTINGS, SNAPSHOT,
 };
 
 /// The file in the node's folder.
@@ -154,6 +155,18 @@ impl Store {
         self.disk.write(|txn, _, _| put_setting(txn, name, value))
     }
 
+    /// Forgets in which incarnation this node wrote: it will begin another one.
+    ///
+    /// # Errors
+    /// As for [`Store::commit`].
+    pub fn forget_incarnation(&self) -> Result<(), CommitError> {
+        self.disk.write(|txn, _, _| {
+            let mut table = txn.open_table(META).map_err(CommitError::storage)?;
+            table.remove(META_INCARNATION).map_err(CommitError::storage)?;
+            Ok(())
+        })
+    }
+
     /// Closes the file and opens it again: the way on after a failed commit. Whether the failed
     /// transaction is there afterwards is for the readers to say; it is wholly there or not at all.
     /// Readers stay valid.
@@ -245,13 +258,15 @@ fn apply_other(txn: &WriteTransaction, write: &Write) -> Result<(), redb::Error>
             let value = incarnation.0.to_be_bytes();
             txn.open_table(META)?.insert(META_INCARNATION, &value[..])?;
         }
-        Write::Fork { log, seq, proof } => {
-            // One proof is enough, and a liar can make many.
-            let mut forks = txn.open_table(FORKS)?;
-            let place = tables::place_key(log, *seq);
-            if forks.get(&place)?.is_none() {
-                forks.insert(&place, proof.as_slice())?;
+        Write::Fork { log, seq } => {
+            txn.open_table(FORKS)?.insert(&tables::place_key(log, *seq), ())?;
+        }
+        Write::JudgeAgain(again) => {
+            // Until all is judged again a snapshot would be of what no longer counts.
+            if *again {
+                txn.open_table(SNAPSHOT)?.retain(|_, _| false)?;
             }
+            txn.open_table(META)?.insert(META_JUDGE_AGAIN, &[u8::from(*again)][..])?;
         }
     }
     Ok(())

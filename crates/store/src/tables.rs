@@ -20,11 +20,12 @@ pub(crate) const ENTRIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new
 pub(crate) const NOTICES: TableDefinition<'_, &[u8; 33], &[u8]> = TableDefinition::new("notices");
 pub(crate) const CONFLICTS: TableDefinition<'_, (&str, &str), ()> =
     TableDefinition::new("conflicts");
-pub(crate) const FORKS: TableDefinition<'_, &PlaceKey, &[u8]> = TableDefinition::new("forks");
+pub(crate) const FORKS: TableDefinition<'_, &PlaceKey, ()> = TableDefinition::new("forks");
 pub(crate) const SNAPSHOT: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("snapshot");
 
 pub(crate) const META_FORMAT: &str = "format";
 pub(crate) const META_INCARNATION: &str = "incarnation";
+pub(crate) const META_JUDGE_AGAIN: &str = "judge again";
 const META_NETWORK: &str = "network";
 const META_OFFICE: &str = "office";
 const META_NAME: &str = "name";

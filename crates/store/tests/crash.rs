@@ -27,7 +27,11 @@ fn day() -> Vec<Act> {
         Act::Snapshot(40_000),
         Act::Commit(vec![deferred(entry(30, DENVER, 3, 100)), notice(1, Topic::Presence, 1)]),
         Act::Commit(vec![entry(30, DENVER, 3, 100), notice(1, Topic::Acknowledgement, 2)]),
-        Act::Commit(vec![conflict("monday", "title", false), fork(BOSTON, 5, b"two faces")]),
+        Act::Commit(vec![
+            conflict("monday", "title", false),
+            fork(BOSTON, 5),
+            Write::JudgeAgain(true),
+        ]),
         Act::Snapshot(1_500_000),
         Act::Commit(vec![entry(31, DENVER, 4, 120_000), entry(32, BOSTON, 29, 10)]),
         Act::Bootstrap(b"boston and lima"),

@@ -53,7 +53,7 @@ fn denver_founds_a_network_and_finds_all_again_after_a_restart() {
             notice(2, Topic::Presence, 1),
             conflict("monday", "title", true),
             conflict("monday", "start", true),
-            fork(BOSTON, 2, b"two faces"),
+            fork(BOSTON, 2),
         ]),
         Act::Snapshot(3_000_000),
         Act::Commit(vec![
@@ -62,7 +62,8 @@ fn denver_founds_a_network_and_finds_all_again_after_a_restart() {
             entry(3, BOSTON, 3, 100),
             notice(1, Topic::Presence, 2),
             conflict("monday", "title", false),
-            fork(BOSTON, 2, b"a third face"),
+            fork(BOSTON, 3),
+            Write::JudgeAgain(true),
         ]),
         Act::Bootstrap(b"lima and boston"),
     ];
@@ -75,7 +76,7 @@ fn denver_founds_a_network_and_finds_all_again_after_a_restart() {
     let store = Store::open(&folder).unwrap();
     assert_eq!(store.meta(), &meta());
     assert!(Model::of(&store).unwrap() == model);
-    assert_eq!(store.reader().forks().unwrap(), vec![(log(BOSTON), 2, b"two faces".to_vec())]);
+    assert_eq!(store.reader().forks().unwrap(), vec![(log(BOSTON), 2), (log(BOSTON), 3)]);
     // No other file is left behind.
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
 }
@@ -195,7 +196,6 @@ fn gaps_and_mix_ups_are_refused_and_cost_nothing() {
         (vec![entry(2, DENVER, 2, 10), entry(4, DENVER, 3, 10)], "a gap after a good one"),
         (vec![entry(0, BOSTON, 1, 10)], "a row in another's place"),
         (vec![entry(1, BOSTON, 2, 10)], "a row in place of the one before it"),
-        (vec![entry(2, BOSTON, 1, 10)], "a row for the second time"),
         (vec![entry(2, DENVER, 2, 10), entry(2, BOSTON, 2, 10)], "two in one place"),
     ] {
         let error = store.commit(&writes).expect_err(what);
@@ -206,6 +206,21 @@ fn gaps_and_mix_ups_are_refused_and_cost_nothing() {
     let twice = [deferred(entry(2, DENVER, 2, 10)), entry(2, DENVER, 2, 10)];
     store.commit(&twice).unwrap();
     assert_eq!(indices(store.reader().rows(0).unwrap()), [0, 1, 2]);
+}
+
+#[test]
+fn a_log_with_two_histories_is_read_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = denver(folder.path());
+    let places = [(DENVER, 1), (DENVER, 2), (DENVER, 3), (DENVER, 2), (BOSTON, 1), (DENVER, 3)];
+    for (at, (author, seq)) in places.into_iter().enumerate() {
+        // Another size, another entry.
+        store.commit(&[entry(at as u64, author, seq, 10 + at)]).unwrap();
+    }
+    let ask = |seq, end| indices(store.reader().rows_of(&[(log(DENVER), seq)], end).unwrap());
+    assert_eq!(ask(1, u64::MAX), [0, 1, 2, 3, 5]);
+    assert_eq!(ask(3, u64::MAX), [2, 5]);
+    assert_eq!(ask(2, 5), [1, 2, 3]);
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! Fetching: asking one peer for all that is missing, so that what comes is closed under causality and nothing
 //! is sent twice.
 
-use super::push::held;
+use std::collections::BTreeMap;
+
 use super::{Due, Fetch, Gossip, LINES_MAX};
-use crate::entry::Bundle;
+use crate::entry::{Bundle, Run};
 use crate::ids::{LogId, OfficeId};
 use crate::ledger::{Ledger, Refused};
 use crate::message::{Line, Message};
@@ -26,6 +27,8 @@ impl Gossip {
     ) {
         let lines = lines.into_iter().take(LINES_MAX);
         let lacking: Vec<Line> = lines.filter(|line| lacks(ledger, line)).collect();
+        let own = ledger.office();
+        self.heard_of_ourselves |= lacking.iter().all(|line| line.log.author != own);
         if let Some(peer) = self.peers.get_mut(&from) {
             peer.offers = lacking;
             peer.offered_at = entries;
@@ -47,25 +50,24 @@ impl Gossip {
             .iter()
             .filter(|(_, peer)| !peer.offers.is_empty() && peer.pause <= now.monotonic)
             .max_by_key(|(_, peer)| {
-                let length =
-                    |log: &LogId| ledger.graph.log(log).map_or(0, |log| log.entries.len() as u64);
                 // A peer may claim any numbers.
-                let lacking = |line: &Line| line.seq.saturating_sub(length(&line.log));
+                let lacking = |line: &Line| line.seq.saturating_sub(ledger.graph.length(&line.log));
                 peer.offers.iter().map(lacking).fold(0, u64::saturating_add)
             })
             .map(|(office, _)| *office);
         let Some(from) = best else { return };
         let Some(peer) = self.peers.get_mut(&from) else { return };
-        let wanted = peer
-            .offers
-            .iter()
-            .map(|line| {
-                (
-                    line.log,
-                    ledger.graph.log(&line.log).map_or(0, |log| log.entries.len() as u64) + 1,
-                )
-            })
-            .collect();
+        // Where a log may have forked nobody knows before its entries are there.
+        let forked = |line: &Line| {
+            line.seq <= ledger.graph.length(&line.log) || self.forked.contains(&line.log)
+        };
+        let mut wanted: BTreeMap<LogId, u64> = BTreeMap::new();
+        for line in &peer.offers {
+            let next = ledger.graph.length(&line.log) + 1;
+            let from = if forked(line) { 1 } else { next };
+            wanted.entry(line.log).and_modify(|least| *least = from.min(*least)).or_insert(from);
+        }
+        let wanted = wanted.into_iter().collect();
         self.fetches = self.fetches.wrapping_add(1);
         let number = self.fetches;
         self.fetch = Some(Fetch { from, number, deadline: now.monotonic.after(FETCH_PATIENCE) });
@@ -89,7 +91,7 @@ impl Gossip {
             self.take(ledger, now, from, bundle);
             return;
         }
-        let held = held(ledger, &bundle);
+        let held = self.held(ledger, &bundle);
         match ledger.accept(&bundle) {
             Ok(count) => {
                 if count > 0 {
@@ -105,10 +107,14 @@ impl Gossip {
                     self.fetch_done(ledger, now, from);
                 }
             }
+            Err(Refused::Missing(_)) => {
+                // What should have followed what we hold doesn't.
+                let stray = |run: &&Run| run.first > 1 && ledger.graph.index(&run.prev).is_none();
+                self.forked.extend(bundle.iter().filter(stray).map(|run| run.log));
+                self.fetch_failed(ledger, now, from);
+            }
             Err(why) => {
-                if !matches!(why, Refused::Missing(_)) {
-                    self.refused(ledger, now, from, bundle, why);
-                }
+                self.refused(ledger, now, from, bundle, why);
                 self.fetch_failed(ledger, now, from);
             }
         }
@@ -116,7 +122,11 @@ impl Gossip {
 
     pub(super) fn fetch_done(&mut self, ledger: &mut Ledger, now: Now, from: OfficeId) {
         self.fetch = None;
+        self.forked.clear();
         if let Some(peer) = self.peers.get_mut(&from) {
+            let ours = |line: &&Line| line.log.author == ledger.office();
+            self.heard_of_ourselves |=
+                peer.offers.iter().filter(ours).all(|line| !lacks(ledger, line));
             // What is lacking now is newer, or was withheld; either way the next comparison tells.
             peer.offers.clear();
             peer.failures = 0;
@@ -145,9 +155,7 @@ impl Gossip {
     }
 }
 
-/// Whether a peer's line says more than we hold. One that contradicts us is a fork, which the entries
-/// will prove when they come.
+/// Whether a peer's line says more than we hold: further entries, or another history.
 fn lacks(ledger: &Ledger, line: &Line) -> bool {
-    let length = ledger.graph.log(&line.log).map_or(0, |log| log.entries.len() as u64);
-    line.seq > length && !ledger.forks.contains_key(&line.log)
+    ledger.graph.index(&line.hash).is_none()
 }

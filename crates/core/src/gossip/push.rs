@@ -37,7 +37,7 @@ impl Gossip {
     pub(super) fn take(&mut self, ledger: &mut Ledger, now: Now, from: OfficeId, bundle: Bundle) {
         let mut ready = vec![(from, bundle)];
         while let Some((from, bundle)) = ready.pop() {
-            let held = held(ledger, &bundle);
+            let held = self.held(ledger, &bundle);
             match ledger.accept(&bundle) {
                 Ok(0) => {}
                 Ok(_) => {
@@ -60,6 +60,14 @@ impl Gossip {
         hashes.iter().flat_map(|hash| self.pending.arrived(hash)).collect()
     }
 
+    /// How far each run is held, for [`Gossip::forward`].
+    pub(super) fn held(&self, ledger: &Ledger, bundle: &Bundle) -> Vec<u64> {
+        match is_mesh(ledger) {
+            true => Vec::new(),
+            false => bundle.iter().map(|run| ledger.held_of(run)).collect(),
+        }
+    }
+
     /// In a mesh the author has told everyone; on rings it goes on, but not back.
     pub(super) fn forward(
         &mut self,
@@ -68,7 +76,7 @@ impl Gossip {
         bundle: Bundle,
         held: &[u64],
     ) {
-        if ledger.roster.members().len() <= overlay::MESH_MAX {
+        if is_mesh(ledger) {
             return;
         }
         let mut to = self.audience();
@@ -96,7 +104,6 @@ impl Gossip {
                 self.gap_soon(now, from);
             }
             Refused::UnknownAuthor(_) => self.gap_soon(now, from),
-            Refused::Fork(log, seq) => ledger.note_fork(log, seq, &bundle),
             Refused::Bad(what) => {
                 self.complain(
                     ledger,
@@ -121,8 +128,6 @@ impl Gossip {
     }
 }
 
-/// How many entries of each run's log are held.
-pub(super) fn held(ledger: &Ledger, bundle: &Bundle) -> Vec<u64> {
-    let length = |run: &Run| ledger.graph.log(&run.log).map_or(0, |log| log.entries.len() as u64);
-    bundle.iter().map(length).collect()
+fn is_mesh(ledger: &Ledger) -> bool {
+    ledger.roster.members().len() <= overlay::MESH_MAX
 }

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Ledger;
-use crate::entry::{Bundle, Entry, Run, first_prev};
-use crate::ids::{EntryHash, LogId, OfficeId};
+use crate::entry::{Bundle, Entry, Run, Signature, first_prev};
+use crate::ids::{EntryHash, OfficeId};
 use crate::statement::{Statement, Unreadable};
 
 /// Why a bundle was not taken. Nothing of it was.
@@ -17,43 +17,49 @@ pub(crate) enum Refused {
     UnknownAuthor(OfficeId),
     /// Entries that it builds upon are missing; at least these.
     Missing(Vec<EntryHash>),
-    /// It contradicts what we hold of the same log.
-    Fork(LogId, u64),
+}
+
+/// The part of a run that we don't hold.
+struct New {
+    entries: Vec<(EntryHash, Entry)>,
+    signature: Signature,
 }
 
 impl Ledger {
     /// Takes a bundle whole, or says why not. How many entries were new?
     pub(crate) fn accept(&mut self, bundle: &Bundle) -> Result<usize, Refused> {
         self.seal();
-        let mut entries: BTreeMap<LogId, Vec<(EntryHash, Entry)>> = BTreeMap::new();
-        let mut signatures = BTreeMap::new();
+        let mut runs = Vec::new();
         for run in bundle {
             run.check_shape().map_err(Refused::Bad)?;
             self.check_ground(run)?;
-            let new = self.new_of(run)?;
-            if new.is_empty() {
-                continue;
-            }
-            if entries.insert(run.log, new).is_some() {
-                return Err(Refused::Bad("two runs of one log"));
-            }
-            signatures.insert(run.log, run.signature);
+            runs.extend(self.new_of(run)?);
         }
-        if entries.is_empty() {
+        if runs.is_empty() {
             return Ok(0);
         }
-        self.check_authors(&entries)?;
-        let order = self.order(&entries)?;
-        let mut places: BTreeMap<LogId, std::vec::IntoIter<(EntryHash, Entry)>> =
-            entries.into_iter().map(|(log, entries)| (log, entries.into_iter())).collect();
+        self.check_authors(&runs)?;
+        self.check_chains(&runs)?;
+        let order = self.order(&runs)?;
         let count = order.len();
-        for log in order {
-            let Some(rest) = places.get_mut(&log) else { continue };
+        let mut places: Vec<_> =
+            runs.into_iter().map(|run| (run.entries.into_iter(), run.signature)).collect();
+        for place in order {
+            let (rest, signature) = &mut places[place];
             let Some((hash, entry)) = rest.next() else { continue };
-            let signature = if rest.len() == 0 { signatures.get(&log).copied() } else { None };
+            let signature = (rest.len() == 0).then_some(*signature);
             self.append(hash, entry, signature);
         }
         Ok(count)
+    }
+
+    /// How far a run is held: the sequence number of the last of its first entries that are.
+    pub(crate) fn held_of(&self, run: &Run) -> u64 {
+        if run.first > self.graph.length(&run.log) {
+            return run.first.saturating_sub(1);
+        }
+        let held = run.hashes().iter().take_while(|hash| self.graph.index(hash).is_some()).count();
+        run.first.saturating_sub(1) + held as u64
     }
 
     /// All but the founding entry build upon it, if only from afar: what builds upon nothing can't have
@@ -67,73 +73,57 @@ impl Ledger {
         Ok(())
     }
 
-    /// The entries of a run that we don't hold, if its signature is good and it fits.
-    fn new_of(&self, run: &Run) -> Result<Vec<(EntryHash, Entry)>, Refused> {
-        let held = self.graph.log(&run.log);
-        let length = held.map_or(0, |log| log.entries.len() as u64);
-        let known = |seq: u64| held.map(|log| self.graph.node(log.entries[seq as usize - 1]).hash);
+    /// The entries of a run that we don't hold, if there are any and its signature is good.
+    fn new_of(&self, run: &Run) -> Result<Option<New>, Refused> {
         let hashes = run.hashes();
-        let last = run.last();
-        if last <= length {
-            let same = known(last) == hashes.last().copied();
-            return if same { Ok(Vec::new()) } else { self.fork(run, &hashes, last) };
-        }
-        let Some(end) = hashes.last() else { return Ok(Vec::new()) };
+        let held = hashes.iter().take_while(|hash| self.graph.index(hash).is_some()).count();
+        let Some(end) = hashes.last().filter(|_| held < hashes.len()) else { return Ok(None) };
         if !self.verifier.verify(&run.log.author, &end.0, &run.signature) {
             return Err(Refused::Bad("a signature is wrong"));
         }
-        if run.first > length + 1 {
-            return Err(Refused::Missing(vec![run.prev]));
-        }
-        // Where the run meets what we hold.
-        let meets = (length + 1 - run.first) as usize;
-        let (ours, theirs) = match length {
-            0 => {
-                let founding = hashes.first() == Some(&EntryHash(self.network.0));
-                (first_prev((!founding).then_some(self.network)), run.prev)
-            }
-            _ => {
-                let theirs = if meets == 0 { run.prev } else { hashes[meets - 1] };
-                (known(length).unwrap_or(theirs), theirs)
-            }
-        };
-        if ours != theirs {
-            return if length == 0 {
-                Err(Refused::Bad("a log of another network"))
-            } else {
-                Err(Refused::Fork(run.log, length))
-            };
-        }
-        Ok(run.clone().into_entries(hashes).skip(meets).collect())
+        let entries = run.clone().into_entries(hashes).skip(held).collect();
+        Ok(Some(New { entries, signature: run.signature }))
     }
 
-    /// A run that lies wholly inside of what we hold, and differs.
-    fn fork(
-        &self,
-        run: &Run,
-        hashes: &[EntryHash],
-        seq: u64,
-    ) -> Result<Vec<(EntryHash, Entry)>, Refused> {
-        match hashes.last() {
-            Some(end) if self.verifier.verify(&run.log.author, &end.0, &run.signature) => {
-                Err(Refused::Fork(run.log, seq))
+    /// What is new must follow, in its log, what is held or new itself.
+    fn check_chains(&self, runs: &[New]) -> Result<(), Refused> {
+        let mut places = BTreeMap::new();
+        for (hash, entry) in runs.iter().flat_map(|run| &run.entries) {
+            if places.insert(*hash, (entry.log, entry.seq)).is_some() {
+                return Err(Refused::Bad("an entry twice"));
             }
-            _ => Err(Refused::Bad("a signature is wrong")),
         }
+        for (hash, entry) in runs.iter().filter_map(|run| run.entries.first()) {
+            if entry.seq == 1 {
+                let founding = hash.0 == self.network.0;
+                if entry.prev != first_prev((!founding).then_some(self.network)) {
+                    return Err(Refused::Bad("a log of another network"));
+                }
+                continue;
+            }
+            let held = self.graph.index(&entry.prev).map(|index| {
+                let node = self.graph.node(index);
+                (self.graph.log_of(node), node.seq)
+            });
+            match held.or_else(|| places.get(&entry.prev).copied()) {
+                None => return Err(Refused::Missing(vec![entry.prev])),
+                Some(before) if before == (entry.log, entry.seq - 1) => {}
+                Some(_) => return Err(Refused::Bad("an entry that follows none of its log")),
+            }
+        }
+        Ok(())
     }
 
     /// Every author must be spoken of as a member, in what we hold or in the bundle. Where something of a
     /// later version is held, it may have admitted anybody: what builds upon it is held with it.
-    fn check_authors(
-        &self,
-        entries: &BTreeMap<LogId, Vec<(EntryHash, Entry)>>,
-    ) -> Result<(), Refused> {
+    fn check_authors(&self, runs: &[New]) -> Result<(), Refused> {
         let is_unknown = |office: &OfficeId| !self.roster.is_named(office);
-        if self.graph.deferred > 0 || !entries.keys().any(|log| is_unknown(&log.author)) {
+        let authors = || runs.iter().filter_map(|run| Some(run.entries.first()?.1.log.author));
+        if self.graph.deferred > 0 || !authors().any(|office| is_unknown(&office)) {
             return Ok(());
         }
         let mut named = BTreeSet::new();
-        for (hash, entry) in entries.values().flatten() {
+        for (hash, entry) in runs.iter().flat_map(|run| &run.entries) {
             match Statement::decode(entry.link.kind, &entry.link.body) {
                 Ok(Statement::Admit(admit)) => {
                     named.insert(admit.office);
@@ -145,22 +135,19 @@ impl Ledger {
                 named.insert(entry.log.author);
             }
         }
-        match entries.keys().find(|log| is_unknown(&log.author) && !named.contains(&log.author)) {
-            Some(log) => Err(Refused::UnknownAuthor(log.author)),
+        match authors().find(|office| is_unknown(office) && !named.contains(office)) {
+            Some(office) => Err(Refused::UnknownAuthor(office)),
             None => Ok(()),
         }
     }
 
-    /// An order of the entries in which parents come before children: whose log is next. Logs are
-    /// taken in turns by id, as far as each goes.
-    fn order(
-        &self,
-        entries: &BTreeMap<LogId, Vec<(EntryHash, Entry)>>,
-    ) -> Result<Vec<LogId>, Refused> {
+    /// An order of the entries in which parents come before children: whose run is next. Runs are taken in
+    /// turns, as far as each goes.
+    fn order(&self, runs: &[New]) -> Result<Vec<usize>, Refused> {
         let inside: BTreeSet<EntryHash> =
-            entries.values().flatten().map(|(hash, _)| *hash).collect();
+            runs.iter().flat_map(|run| &run.entries).map(|(hash, _)| *hash).collect();
         let mut missing = BTreeSet::new();
-        for (_, entry) in entries.values().flatten() {
+        for (_, entry) in runs.iter().flat_map(|run| &run.entries) {
             let absent =
                 |hash: &&EntryHash| !inside.contains(hash) && self.graph.index(hash).is_none();
             missing.extend(entry.link.parents.iter().filter(absent));
@@ -169,21 +156,20 @@ impl Ledger {
             return Err(Refused::Missing(missing.into_iter().collect()));
         }
         let mut done = BTreeSet::new();
-        let mut next: BTreeMap<LogId, usize> = BTreeMap::new();
+        let mut next = vec![0; runs.len()];
         let mut order = Vec::with_capacity(inside.len());
         loop {
             let before = order.len();
-            for (log, list) in entries {
-                let at = next.entry(*log).or_default();
-                while let Some((hash, entry)) = list.get(*at) {
+            for (place, run) in runs.iter().enumerate() {
+                while let Some((hash, entry)) = run.entries.get(next[place]) {
                     let ready =
                         |parent: &EntryHash| !inside.contains(parent) || done.contains(parent);
-                    if !entry.link.parents.iter().all(ready) {
+                    if !ready(&entry.prev) || !entry.link.parents.iter().all(ready) {
                         break;
                     }
                     done.insert(*hash);
-                    order.push(*log);
-                    *at += 1;
+                    order.push(place);
+                    next[place] += 1;
                 }
             }
             if order.len() == inside.len() {

@@ -23,13 +23,18 @@ impl Ledger {
         self.roster.member(&self.office()).is_some()
     }
 
-    /// The log that we write; a new incarnation if there is none yet.
+    /// The log that we write; a new incarnation if there is none yet, or if the one we wrote has two
+    /// histories.
     fn own_log(&mut self, fresh: Incarnation) -> LogId {
-        let author = self.office();
-        *self.own.get_or_insert_with(|| {
-            self.writes.push(Write::Incarnation(fresh));
-            LogId { author, incarnation: fresh }
-        })
+        match self.own {
+            Some(own) if !self.graph.forks().contains_key(&own) => own,
+            _ => {
+                let own = LogId { author: self.office(), incarnation: fresh };
+                self.writes.push(Write::Incarnation(fresh));
+                self.own = Some(own);
+                own
+            }
+        }
     }
 
     /// Writes the edits of an event. Nothing is written if the change would be too large.

@@ -16,17 +16,19 @@ use fasti_core::policy::PolicyEvent;
 use fasti_core::row::Row;
 use fasti_core::statement::{Admit, Invite, Role};
 use fasti_core::{
-    Answer, Command, CommandError, Config, Core, Effect, Incarnation, Input, Instant, NetworkId,
-    Now, OfficeId, Reply, Stored, TicketId, Write,
+    Answer, Command, CommandError, Config, Core, Effect, Incarnation, Input, Instant, LogId,
+    NetworkId, Now, OfficeId, Reply, Stored, TicketId, Write,
 };
 use serde_json::{Value, json};
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Disk {
     pub rows: Vec<Row>,
     pub notices: BTreeMap<(OfficeId, u8), SignedNotice>,
     pub conflicts: BTreeSet<(String, String)>,
     pub incarnation: Option<Incarnation>,
+    pub forks: BTreeSet<(LogId, u64)>,
+    pub judge_again: bool,
 }
 
 pub struct Office {
@@ -108,13 +110,17 @@ impl World {
         bootstrap: BTreeMap<OfficeId, Vec<String>>,
     ) -> OfficeId {
         let signer = signer(seed);
-        let mut config =
-            Config::new(self.network, signer.clone(), [seed.wrapping_add(self.requests as u8); 32]);
+        let mut random = [0; 32];
+        random[0] = seed;
+        random[1..9].copy_from_slice(&self.requests.to_le_bytes());
+        let mut config = Config::new(self.network, signer.clone(), random);
         config.bootstrap = bootstrap;
         let stored = Stored {
             notices: disk.notices.values().cloned().collect(),
             conflicts: disk.conflicts.iter().cloned().collect(),
             incarnation: disk.incarnation,
+            forks: disk.forks.iter().copied().collect(),
+            judge_again: disk.judge_again,
             ..Stored::default()
         };
         let rows = disk.rows.iter().cloned().map(Ok::<_, Infallible>);
@@ -139,6 +145,29 @@ impl World {
         self.open(office.seed, office.disk, BTreeMap::new());
         for (a, b) in links {
             self.link(a, b);
+        }
+    }
+
+    /// Stops an office, puts another disk into it, and starts it again.
+    pub fn restore(&mut self, id: OfficeId, disk: Disk) {
+        self.offices.get_mut(&id).unwrap().disk = disk;
+        self.restart(id);
+    }
+
+    /// Opens an office again from its disk, with its links as they are.
+    fn reopen(&mut self, id: OfficeId, unanswered: Vec<(u64, Command)>) {
+        let Office { disk, seed, alarms, .. } = self.offices.remove(&id).unwrap();
+        self.requests += 1;
+        self.open(seed, disk, BTreeMap::new());
+        let office = self.offices.get_mut(&id).unwrap();
+        office.alarms = [alarms, std::mem::take(&mut office.alarms)].concat();
+        for (a, b) in self.links.clone() {
+            if a == id || b == id {
+                self.input(id, Input::Connected(if a == id { b } else { a }));
+            }
+        }
+        for (request, command) in unanswered {
+            self.input(id, Input::Command(request, command));
         }
     }
 
@@ -214,7 +243,10 @@ impl World {
                             disk.conflicts.remove(&(uid, path));
                         }
                         Write::Incarnation(incarnation) => disk.incarnation = Some(incarnation),
-                        Write::Fork { .. } => {}
+                        Write::Fork { log, seq } => {
+                            disk.forks.insert((log, seq));
+                        }
+                        Write::JudgeAgain(again) => disk.judge_again = again,
                     }
                 }
                 Ok::<_, Infallible>(())
@@ -248,6 +280,7 @@ impl World {
                     send(chunks.finish(), true);
                 }
                 Effect::Alarm(text) => self.offices.get_mut(&id).unwrap().alarms.push(text),
+                Effect::Reopen { unanswered } => self.reopen(id, unanswered),
                 Effect::Admit { .. } | Effect::Neighbours(_) | Effect::Appended(_) => {}
             }
         }
@@ -277,14 +310,18 @@ impl World {
             let due = self.offices.iter().map(|(id, office)| (office.core.next_due().0, *id)).min();
             match due {
                 Some((at, id)) if at <= end => {
-                    let passed = at.0.saturating_sub(self.now.monotonic.0);
-                    self.now.monotonic = self.now.monotonic.after(passed);
-                    self.now.wall += (passed / 1000) as i64;
+                    self.elapse_to(at);
                     self.input(id, Input::Tick);
                 }
                 _ => break,
             }
         }
+    }
+
+    fn elapse_to(&mut self, at: Instant) {
+        let passed = at.0.saturating_sub(self.now.monotonic.0);
+        self.now.monotonic = self.now.monotonic.after(passed);
+        self.now.wall += (passed / 1000) as i64;
     }
 
     pub fn pass(&mut self, millis: i64) {
@@ -299,6 +336,16 @@ impl World {
         self.requests += 1;
         let request = self.requests;
         self.input(id, Input::Command(request, command));
+        // A write may wait until it is known which log to write it to.
+        while !self.replies.contains_key(&request) {
+            self.deliver();
+            if self.replies.contains_key(&request) {
+                break;
+            }
+            let due = self.offices[&id].core.next_due().0;
+            self.elapse_to(due);
+            self.input(id, Input::Tick);
+        }
         self.replies.remove(&request).unwrap()
     }
 

@@ -125,7 +125,7 @@ impl Engine {
             });
             going = self.take(happened);
             for _ in 1..INPUTS_PER_STEP {
-                if !going || self.core.unstored() >= WRITES_PER_STEP {
+                if !going || self.core.unstored() >= WRITES_PER_STEP || self.core.is_stale() {
                     break;
                 }
                 let Some(happened) = self.try_next() else { break };
@@ -234,8 +234,26 @@ impl Engine {
         });
         let effects =
             persisted.map_err(|error: CommitError| format!("{:#}", anyhow::Error::from(error)))?;
-        outlets.carry_out(effects, &mut self.callers);
+        let unanswered = outlets.carry_out(effects, &mut self.callers);
+        if self.core.is_stale() {
+            self.open_again().map_err(|error| format!("{error:#}"))?;
+            for (request, command) in unanswered {
+                self.input(Input::Command(request, command));
+            }
+        }
         self.save_snapshot_if_due(SNAPSHOT_OVERDUE);
+        Ok(())
+    }
+
+    /// Opens the core again from what is stored, and tells it who is there.
+    fn open_again(&mut self) -> anyhow::Result<()> {
+        // What it saves is of the core that goes.
+        self.snapshots.wait();
+        (self.core, self.snapshot) = (self.wires.reopen)(self.wires.clock.now())?;
+        self.input(Input::Listening(self.addresses.clone()));
+        for peer in self.linked.clone() {
+            self.input(Input::Connected(peer));
+        }
         Ok(())
     }
 
@@ -270,12 +288,8 @@ impl Engine {
                 // Frames are lost; comparing frontiers makes up for it.
                 Happened::Event(event) => drop(self.event(event)),
                 Happened::Stop => return false,
-                Happened::Due => match (self.wires.reopen)(self.wires.clock.now()) {
-                    Ok((core, snapshot)) => {
-                        self.core = core;
-                        self.snapshot = snapshot;
-                        break;
-                    }
+                Happened::Due => match self.open_again() {
+                    Ok(()) => break,
                     Err(error) => {
                         tracing::error!(
                             error = format!("{error:#}"),
@@ -288,10 +302,6 @@ impl Engine {
         }
         self.wires.shared.recovered();
         tracing::warn!("the store works again");
-        self.input(Input::Listening(self.addresses.clone()));
-        for peer in self.linked.clone() {
-            self.input(Input::Connected(peer));
-        }
         true
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fasti_core::step::Appended;
-use fasti_core::{Effect, OfficeId};
+use fasti_core::{Command, Effect, OfficeId, RequestId};
 use fasti_net as net;
 
 use super::Shared;
@@ -20,7 +20,13 @@ pub(crate) struct Outlets {
 }
 
 impl Outlets {
-    pub(crate) fn carry_out(&mut self, effects: Vec<Effect>, callers: &mut Callers) {
+    /// Gives what the core is to be asked again once it was opened anew.
+    pub(crate) fn carry_out(
+        &mut self,
+        effects: Vec<Effect>,
+        callers: &mut Callers,
+    ) -> Vec<(RequestId, Command)> {
+        let mut again = Vec::new();
         for effect in effects {
             match effect {
                 Effect::Reply(request, reply) => {
@@ -42,8 +48,10 @@ impl Outlets {
                     let _ = self.appended.send(appended.into());
                 }
                 Effect::Alarm(text) => tracing::warn!("{text}"),
+                Effect::Reopen { unanswered } => again = unanswered,
             }
         }
+        again
     }
 }
 

@@ -62,7 +62,8 @@ pub(crate) fn load(reader: &Reader) -> anyhow::Result<Stored> {
         notices: reader.notices()?,
         conflicts: reader.conflicts()?,
         incarnation: reader.incarnation()?,
-        forks: reader.forks()?.into_iter().map(|(log, seq, _)| (log, seq)).collect(),
+        forks: reader.forks()?,
+        judge_again: reader.judge_again()?,
     })
 }
 

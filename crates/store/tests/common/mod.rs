@@ -49,6 +49,6 @@ pub fn conflict(uid: &str, path: &str, open: bool) -> Write {
     Write::Conflict { uid: uid.into(), path: path.into(), open }
 }
 
-pub fn fork(author: OfficeId, seq: u64, proof: &[u8]) -> Write {
-    Write::Fork { log: log(author), seq, proof: proof.to_vec() }
+pub fn fork(author: OfficeId, seq: u64) -> Write {
+    Write::Fork { log: log(author), seq }
 }

@@ -13,7 +13,8 @@ pub struct Model {
     pub notices: BTreeMap<(OfficeId, Topic), u64>,
     pub conflicts: BTreeSet<(String, String)>,
     pub incarnation: Option<Incarnation>,
-    pub forks: BTreeMap<(LogId, u64), Vec<u8>>,
+    pub forks: BTreeSet<(LogId, u64)>,
+    pub judge_again: bool,
     pub snapshot: Option<Snapshot>,
     pub bootstrap: Option<Vec<u8>>,
 }
@@ -73,8 +74,14 @@ impl Model {
                 };
             }
             Write::Incarnation(incarnation) => self.incarnation = Some(*incarnation),
-            Write::Fork { log, seq, proof } => {
-                self.forks.entry((*log, *seq)).or_insert_with(|| proof.clone());
+            Write::Fork { log, seq } => {
+                self.forks.insert((*log, *seq));
+            }
+            Write::JudgeAgain(again) => {
+                self.judge_again = *again;
+                if *again {
+                    self.snapshot = None;
+                }
             }
         }
     }
@@ -90,11 +97,8 @@ impl Model {
                 .collect(),
             conflicts: reader.conflicts()?.into_iter().collect(),
             incarnation: reader.incarnation()?,
-            forks: reader
-                .forks()?
-                .into_iter()
-                .map(|(log, seq, proof)| ((log, seq), proof))
-                .collect(),
+            forks: reader.forks()?.into_iter().collect(),
+            judge_again: reader.judge_again()?,
             snapshot: reader.snapshot()?,
             bootstrap: reader.setting("bootstrap")?,
             rows: Vec::new(),
@@ -115,9 +119,7 @@ impl Model {
                 return Err(format!("row {index} differs when read by its log").into());
             }
         }
-        if reader.fork_count()? != model.forks.len() as u64
-            || reader.entries()? != model.rows.len() as u64
-        {
+        if reader.entries()? != model.rows.len() as u64 {
             return Err("a count is wrong".into());
         }
         Ok(model)
