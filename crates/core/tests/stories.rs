@@ -406,7 +406,7 @@ fn an_office_restored_from_an_old_backup_goes_on_with_what_the_others_kept() {
     world.patch(ids[1], "policy-A", json!({ "title": "after the backup" }));
     world.settle();
     // The disk dies, and the backup is put in its place. The first write comes before anyone is linked.
-    world.restore(ids[1], backup.clone());
+    world.restore(ids[1], backup);
     world.publish(ids[1], "C", "2024-04-01");
     world.settle();
     world.assert_agreed();
