@@ -98,6 +98,7 @@ impl Disk {
                     };
                 }
                 Write::Incarnation(incarnation) => self.incarnation = Some(*incarnation),
+                Write::Fork { .. } if mutation == Mutation::ForgetForks => {}
                 Write::Fork { log, seq } => {
                     self.forks.insert((*log, *seq));
                 }

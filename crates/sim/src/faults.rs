@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use fasti_core::entry::Signer;
+use fasti_core::event::Leaf;
 use fasti_core::message::{Line, Message};
 use fasti_core::row::Row;
-use fasti_core::statement::{Admit, Invite, Role};
+use fasti_core::statement::{Admit, Invite, Role, Statement};
 use fasti_core::{Command, EntryHash, TicketId};
 
 use crate::clients::Asked;
@@ -130,8 +131,7 @@ impl World {
             self.scenario.faults.equivocate_every_seconds * SECOND,
             Happening::Equivocate,
         );
-        let Some(at) = self.someone_up() else { return Ok(()) };
-        let Some(to) = self.dice.pick(&self.linked_with(at)).copied() else { return Ok(()) };
+        let at = self.dice.below(self.offices.len() as u64) as usize;
         let office = &self.offices[at];
         let own = office.disk.rows.iter().rev();
         let own = own.filter(|row| row.entry.log.author == office.id && row.entry.seq > 1);
@@ -139,11 +139,36 @@ impl World {
         let Some(row) = self.dice.pick(&latest) else { return Ok(()) };
         let mut other = row.entry.clone();
         other.link.time += 1;
+        if let Ok(Statement::Change(mut change)) =
+            Statement::decode(other.link.kind, &other.link.body)
+        {
+            for (path, leaf) in change.edits.iter_mut().flat_map(|edit| &mut edit.fields) {
+                if let Some(Leaf::Text(text)) = leaf
+                    && path == "title"
+                {
+                    text.push_str(", or not");
+                }
+            }
+            other.link.body = Statement::Change(change).encode().1;
+        }
         let signature = Some(self.offices[at].signer.sign(&other.hash().0));
         let row = Row { hash: other.hash(), signature, entry: other, ..(**row).clone() };
+        // Whoever doesn't hold the one yet holds the other first.
+        let lacks = |to: &usize| {
+            let rows = &self.offices[*to].disk.rows;
+            !rows
+                .iter()
+                .any(|held| held.entry.log == row.entry.log && held.entry.seq == row.entry.seq)
+        };
+        let up = |to: &usize| self.offices[*to].core.is_some();
+        let (lacking, others): (Vec<usize>, Vec<usize>) =
+            (0..self.offices.len()).filter(up).partition(lacks);
+        let to = self.dice.pick(if lacking.is_empty() { &others } else { &lacking }).copied();
+        let Some(to) = to else { return Ok(()) };
+        let Some(from) = self.dice.pick(&self.linked_with(to)).copied() else { return Ok(()) };
         let frame = Message::Push(fasti_core::log::bundle([row])).encode();
-        self.trace.note(self.now, at, "equivocates", &frame, || format!("to {to}"));
-        self.deliver(at, to, frame)
+        self.trace.note(self.now, at, "equivocates", &frame, || format!("to {to}, over {from}"));
+        self.deliver(from, to, frame)
     }
 
     pub(crate) fn divide(&mut self, planned: bool) {

@@ -24,6 +24,9 @@ pub enum Mutation {
     HashOrder,
     /// Rows about conflicts are not stored, so that a restarted node shows fewer (invariant 1).
     ForgetConflicts,
+    /// Where logs fork is not stored: after a restart what it shows depends on which history came first
+    /// (invariant 1).
+    ForgetForks,
     /// A node panics over a frame that isn't one (invariant 6).
     PanicOnGarbage,
     /// A node answers whatever it can't read by a greeting, which is answered in turn: the network

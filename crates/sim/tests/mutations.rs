@@ -39,6 +39,12 @@ fn conflicts_that_a_restart_forgets_are_found() {
 }
 
 #[test]
+fn forks_that_a_restart_forgets_are_found() {
+    let found = found("forks.toml", Mutation::ForgetForks, 20);
+    assert_eq!(found, Some(Invariant::EqualFrontiersShowTheSame));
+}
+
+#[test]
 fn a_node_that_panics_over_garbage_is_found() {
     let found = found("garbage.toml", Mutation::PanicOnGarbage, 3);
     assert_eq!(found, Some(Invariant::NothingStopsANode));

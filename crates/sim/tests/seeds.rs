@@ -50,7 +50,7 @@ scenarios! {
     clocks: 30,
     crashes: 30,
     everything: 50,
-    forks: 30,
+    forks: 20,
     garbage: 20,
     joins: 25,
     lossy: 20,
