@@ -34,6 +34,10 @@ use crate::statement::EventEdit;
 
 const BUCKETS: usize = 1024;
 
+/// Most operations of a change. Every field of the largest event in several maps fits; without a bound, edits of
+/// an event that a liar made thousands of times at once would grow with their number.
+const OPERATIONS_MAX: usize = 65_536;
+
 /// Changes that are staged at most. A batch gains nothing from being larger than some hundred, but what is
 /// left for later keeps nobody waiting: this is what a node catches up after some minutes away. Whoever reads
 /// right then waits for them, some 60 ms.
@@ -252,7 +256,7 @@ impl Document {
     }
 
     /// The Automerge change that these edits are at this place: the same on every node, whatever else it
-    /// holds. None if they come to nothing. May flush.
+    /// holds. None if they come to nothing, or to more than [`OPERATIONS_MAX`] operations. May flush.
     ///
     /// A field gets its new value over all the values that its author saw. Where the author saw several maps
     /// under the uid, it goes into the last one, and the field goes from the others.
@@ -297,6 +301,9 @@ impl Document {
                 operations.push(op(action, object_id(winner), path, &there));
             }
             for map in others {
+                if operations.len() > OPERATIONS_MAX {
+                    return Ok(None);
+                }
                 for (path, _) in fields {
                     let there = self.ids(map, path, at);
                     if !there.is_empty() {
@@ -309,7 +316,7 @@ impl Document {
                 touched.insert(uid.clone(), touch);
             }
         }
-        if operations.is_empty() {
+        if operations.is_empty() || operations.len() > OPERATIONS_MAX {
             return Ok(None);
         }
         let change = ExpandedChange {

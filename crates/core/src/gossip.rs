@@ -43,6 +43,8 @@ struct Peer {
     offers: Vec<Line>,
     /// The number of its entries when it said so.
     offered_at: u64,
+    /// Logs of which its last fetch brought what doesn't follow what we hold.
+    strays: BTreeSet<LogId>,
     /// Fetches that failed in a row.
     failures: u32,
     /// Things that it sent and that were refused.
@@ -73,8 +75,6 @@ pub(crate) struct Gossip {
     fetches: u32,
     /// Somebody was seen to hold no entries of ours that we lack.
     heard_of_ourselves: bool,
-    /// Logs of which the last fetch brought what doesn't follow what we hold.
-    forked: BTreeSet<LogId>,
     boot: u64,
     dice: Dice,
     heartbeat_due: Instant,
@@ -103,7 +103,6 @@ impl Gossip {
             fetch: None,
             fetches: 0,
             heard_of_ourselves: false,
-            forked: BTreeSet::new(),
             boot,
             heartbeat_due: now.monotonic.after(dice.below(HEARTBEAT)),
             heartbeat_last: None,
@@ -123,9 +122,13 @@ impl Gossip {
         self.peers.keys().copied()
     }
 
-    /// Whether somebody was seen to hold no entries of ours that we lack.
-    pub(crate) fn heard_of_ourselves(&self) -> bool {
+    /// Whether somebody was seen to hold no entries of ours that we lack, and nobody else offers any.
+    pub(crate) fn heard_of_ourselves(&self, ledger: &Ledger) -> bool {
+        let own = ledger.office();
+        let mut offers = self.peers.values().flat_map(|peer| &peer.offers);
         self.heard_of_ourselves
+            && !offers
+                .any(|line| line.log.author == own && ledger.graph.index(&line.hash).is_none())
     }
 
     pub(crate) fn is_connected(&self, office: &OfficeId) -> bool {

@@ -120,6 +120,11 @@ impl Graph {
         }
     }
 
+    /// The lowest place at which a log forks.
+    pub(crate) fn first_fork(&self, log: &LogId) -> Option<u64> {
+        self.forks.get(log)?.first().copied()
+    }
+
     pub(crate) fn forks(&self) -> &BTreeMap<LogId, BTreeSet<u64>> {
         &self.forks
     }

@@ -33,6 +33,8 @@ pub(crate) struct Ledger {
     /// A fork was found that changes where earlier entries stand: nothing is judged any more, and all is to
     /// be judged anew from the disk.
     pub(crate) stale: bool,
+    /// Whether forks that are not known yet are taken now: each costs a judging of all there is.
+    pub(crate) takes_forks: bool,
     /// The log that we write.
     pub(crate) own: Option<LogId>,
     /// Rows of ours that have no signature yet, the last ones of `rows`' own log.
@@ -79,6 +81,7 @@ impl Ledger {
             document: Document::new(),
             conflicts: BTreeSet::new(),
             stale: false,
+            takes_forks: true,
             own: None,
             unsigned: Vec::new(),
             unsigned_bytes: 0,
@@ -126,10 +129,16 @@ impl Ledger {
         let (index, parents) = self.stored_parents(&row)?;
         let (standing, applied, statement) = self.judge(&row.entry, row.hash, &parents);
         let changed = (row.standing, &row.applied) != (standing, &applied);
+        let was_deferred = row.standing == Standing::Deferred;
         row.standing = standing;
         row.applied = applied;
+        let admissions = self.admissions_under(&row.entry, row.hash, &parents);
         self.graph.append(&row, parents.clone());
+        self.graph.remember_under(index, admissions);
         self.fold(statement.as_ref(), standing, &row.entry, row.hash, index, &parents);
+        if was_deferred && standing != Standing::Deferred {
+            self.appended.push(Appended::of(u64::from(index), &row));
+        }
         if changed {
             self.writes.push(Write::Entry { index: u64::from(index), row });
         }
@@ -203,18 +212,22 @@ impl Ledger {
         } else {
             self.judge(&entry, hash, &parents)
         };
-        let author = Author {
-            office: entry.log.author,
-            branch: self.spot(&entry, hash, &parents).extends,
-            parents: &parents,
-        };
-        let admissions = self.roster.admissions_under(&self.graph, &author);
+        let admissions = self.admissions_under(&entry, hash, &parents);
         let row = Row { hash, signature, standing, applied, entry };
         let index = self.graph.append(&row, parents.clone());
         self.graph.remember_under(index, admissions);
         self.fold(statement.as_ref(), standing, &row.entry, hash, index, &parents);
-        self.appended.push(Appended::of(u64::from(index), &row));
+        // What is not judged yet is told once it is.
+        if !self.stale {
+            self.appended.push(Appended::of(u64::from(index), &row));
+        }
         self.writes.push(Write::Entry { index: u64::from(index), row });
+    }
+
+    fn admissions_under(&self, entry: &Entry, hash: EntryHash, parents: &[Index]) -> Vec<Index> {
+        let branch = self.spot(entry, hash, parents).extends;
+        let author = Author { office: entry.log.author, branch, parents };
+        self.roster.admissions_under(&self.graph, &author)
     }
 
     /// Where an entry would go in its log.

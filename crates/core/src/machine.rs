@@ -68,6 +68,8 @@ pub struct Stored {
     pub forks: Vec<(LogId, u64)>,
     /// Whether all entries are to be judged again: see [`Write::JudgeAgain`].
     pub judge_again: bool,
+    /// Not from the disk: what [`Effect::Reopen`] said, when the node goes on with the same disk.
+    pub settled: bool,
 }
 
 /// Why a node can't be opened from what is stored.
@@ -106,6 +108,11 @@ pub enum Input {
 /// answers within a round trip; to whoever is cut off it is a second, once.
 const OWN_LOG_PATIENCE: u64 = SECOND;
 
+/// After a fork made a node judge all it holds again, it takes no further one for so long: a liar can make as
+/// many as it likes, and each costs as much as opening the folder without a snapshot. They wait where they
+/// are, and then come together.
+const FORK_PAUSE: u64 = 30 * SECOND;
+
 /// Changes that are applied to the document together when there is time: few enough that whoever reads
 /// before doesn't notice, and enough to share most of what a batch costs. Drawn anew each time, so that nodes
 /// on one machine don't all do it at the same moment.
@@ -124,7 +131,10 @@ pub struct Core {
     parked: Vec<(RequestId, Command)>,
     /// Nobody can hold more of our log than we do: we may go on with it.
     settled: bool,
-    started: Instant,
+    /// The moment of the first input.
+    started: Option<Instant>,
+    /// It was opened because of a fork.
+    judged_again: bool,
     admitted: Option<(BTreeSet<OfficeId>, BTreeSet<TicketId>)>,
     neighbours: Option<BTreeMap<OfficeId, Vec<String>>>,
     presences: u64,
@@ -253,8 +263,9 @@ impl Core {
             bootstrap,
             replies: Vec::new(),
             parked: Vec::new(),
-            settled: false,
-            started: now.monotonic,
+            settled: stored.settled,
+            started: None,
+            judged_again: stored.judge_again,
             admitted: None,
             neighbours: None,
             presences: u64::MAX,
@@ -265,7 +276,9 @@ impl Core {
 
     /// Takes an input. What follows from it is in the next step; several inputs may share one.
     pub fn handle(&mut self, now: Now, input: Input) {
+        let started = *self.started.get_or_insert(now.monotonic);
         let Self { ledger, gossip, .. } = self;
+        ledger.takes_forks = !self.judged_again || started.after(FORK_PAUSE) <= now.monotonic;
         if ledger.stale {
             if let Input::Command(request, command) = input {
                 self.parked.push((request, command));
@@ -307,9 +320,10 @@ impl Core {
     /// node that was started asks first. Who can't ask anybody begins a new incarnation.
     fn may_write(&mut self, now: Now) -> bool {
         let alone = self.ledger.roster.members().len() <= 1;
-        if self.settled || self.ledger.own.is_none() || alone || self.gossip.heard_of_ourselves() {
+        let heard = self.gossip.heard_of_ourselves(&self.ledger);
+        if self.settled || self.ledger.own.is_none() || alone || heard {
             self.settled = true;
-        } else if self.started.after(OWN_LOG_PATIENCE) <= now.monotonic {
+        } else if self.patience_ends() <= now.monotonic {
             self.ledger.own = None;
             self.settled = true;
         }
@@ -334,7 +348,7 @@ impl Core {
         effects.extend(std::mem::take(&mut self.ledger.alarms).into_iter().map(Effect::Alarm));
         if self.ledger.stale {
             let unanswered = std::mem::take(&mut self.parked);
-            effects.push(Effect::Reopen { unanswered });
+            effects.push(Effect::Reopen { unanswered, settled: self.settled });
         }
         let mut writes = finished.writes;
         writes.extend(self.gossip.take_unsaved(now, !writes.is_empty()));
@@ -353,7 +367,11 @@ impl Core {
         if self.parked.is_empty() {
             return due;
         }
-        due.min((self.started.after(OWN_LOG_PATIENCE), "nobody knows of our log"))
+        due.min((self.patience_ends(), "nobody knows of our log"))
+    }
+
+    fn patience_ends(&self) -> Instant {
+        self.started.unwrap_or_default().after(OWN_LOG_PATIENCE)
     }
 
     /// This office.

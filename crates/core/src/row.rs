@@ -26,7 +26,7 @@ pub enum Void {
     Malformed,
     /// The author was not a member when writing it, or may not write.
     NotAllowed,
-    /// Its edits come to nothing: the fields that they remove are not there.
+    /// Its edits come to nothing (the fields that they remove are not there), or to too many operations.
     NoEffect,
     /// Another founding entry.
     SecondFounding,

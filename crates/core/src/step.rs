@@ -88,6 +88,8 @@ pub enum Effect {
     Reopen {
         /// To be put to the core again.
         unanswered: Vec<(RequestId, Command)>,
+        /// For [`crate::Stored::settled`].
+        settled: bool,
     },
 }
 
@@ -153,7 +155,7 @@ impl Step {
     pub fn requests(&self) -> impl Iterator<Item = RequestId> {
         self.effects.iter().flat_map(|effect| match effect {
             Effect::Reply(request, _) => vec![*request],
-            Effect::Reopen { unanswered } => unanswered.iter().map(|it| it.0).collect(),
+            Effect::Reopen { unanswered, .. } => unanswered.iter().map(|it| it.0).collect(),
             _ => Vec::new(),
         })
     }

@@ -6,10 +6,11 @@ mod common;
 
 use common::mallory::{Mallory, shown};
 use common::{World, signer};
-use fasti_core::entry::{Link, RULES};
+use fasti_core::entry::{Link, RULES, Run};
 use fasti_core::event::Leaf;
+use fasti_core::message::Message;
 use fasti_core::statement::{Admit, EventEdit, Found, Invite, Role, Statement};
-use fasti_core::{EntryHash, OfficeId, TicketId};
+use fasti_core::{EntryHash, Incarnation, Input, LogId, OfficeId, TicketId};
 use serde_json::json;
 
 fn world_with_mallory() -> (World, Vec<OfficeId>, Mallory) {
@@ -350,4 +351,114 @@ fn before_judging(disk: &common::Disk) -> common::Disk {
         row.applied = None;
     }
     disk
+}
+
+/// What Mallory says once in each of so many logs, all on top of the same entry.
+fn side_by_side(
+    mallory: &Mallory,
+    world: &World,
+    count: u64,
+    say: impl Fn(u64) -> Link,
+) -> Vec<Run> {
+    let key = signer(3);
+    let run = |n| {
+        let log = LogId { author: mallory.id, incarnation: Incarnation(1000 + n) };
+        let link = Link { parents: vec![mallory.prev], ..say(n) };
+        let prev = EntryHash(world.network.0);
+        let mut run = Run { log, first: 1, prev, links: vec![link], signature: key.sign(&[0; 32]) };
+        run.signature = key.sign(&run.hashes()[0].0);
+        run
+    };
+    (0..count).map(run).collect()
+}
+
+#[test]
+fn thousands_of_entries_side_by_side_stop_nobody() {
+    let (mut world, ids, mallory) = world_with_mallory();
+    let say = |n| Link { time: mallory.honest.time + n as i64, ..mallory.honest.clone() };
+    // More than an entry may have parents.
+    for run in side_by_side(&mallory, &world, 4200, say).chunks(700) {
+        let frame = Message::Push(run.to_vec()).encode();
+        world.input(ids[0], Input::Received(mallory.id, frame));
+    }
+    world.publish(ids[0], "B", "2024-05-01");
+    world.settle();
+    world.publish(ids[1], "C", "2024-05-01");
+    assert_agreed(&mut world, &ids, 0);
+    assert_eq!(world.status(ids[0]).events, 3);
+    assert_eq!(world.alarms(ids[1]), &[] as &[String]);
+}
+
+#[test]
+fn an_edit_of_an_event_that_was_made_many_times_over_is_bounded() {
+    let (mut world, ids, mut mallory) = world_with_mallory();
+    let fields = |value| (0..4096).map(|n| (format!("{n:04}"), Some(Leaf::Int(value)))).collect();
+    let edit = |mallory: &Mallory, value| {
+        mallory.editing(vec![EventEdit { uid: "x".into(), fields: fields(value) }])
+    };
+    let runs = side_by_side(&mallory, &world, 17, |n| edit(&mallory, n as i64));
+    let mut parents: Vec<_> = runs.iter().map(|run| run.hashes()[0]).collect();
+    parents.sort();
+    for run in runs {
+        mallory.push(&mut world, ids[0], run);
+    }
+    assert_eq!(world.status(ids[0]).void, 0);
+    // One value for each field, and the values in sixteen other maps to be removed: too many.
+    let link = Link { parents, ..edit(&mallory, -1) };
+    mallory.write(&mut world, ids[0], link);
+    assert_eq!(world.status(ids[0]).void, 1);
+    assert_agreed(&mut world, &ids, 1);
+}
+
+#[test]
+fn a_history_that_parts_before_large_entries_is_fetched_all_the_same() {
+    let (mut world, ids, mut mallory) = world_with_mallory();
+    world.cut(ids[0], ids[1]);
+    let title = |mallory: &Mallory, title: String| {
+        let fields = vec![("title".to_owned(), Some(Leaf::Text(title)))];
+        mallory.editing(vec![EventEdit { uid: "policy-A".into(), fields }])
+    };
+    let one = mallory.run((0..5).map(|n| title(&mallory, format!("one {n}"))).collect());
+    mallory.push(&mut world, ids[1], one);
+    // The other history goes on after so much that builds upon its beginning that it is in another chunk.
+    let link = title(&mallory, "other".into());
+    mallory.write(&mut world, ids[0], link);
+    for n in 0..8 {
+        let event = json!({"start": "2024-01-01T00:00:00", "description": "x".repeat(100_000)});
+        world.put(ids[0], &format!("large{n}"), event);
+    }
+    for n in 1..8 {
+        let link = title(&mallory, format!("other {n}"));
+        mallory.write(&mut world, ids[0], link);
+    }
+    world.link(ids[0], ids[1]);
+    assert_agreed(&mut world, &ids, 0);
+    assert_eq!(world.status(ids[1]).forks, 1);
+}
+
+#[test]
+fn forks_that_come_one_after_the_other_wait_for_each_other() {
+    let (mut world, ids, mut mallory) = world_with_mallory();
+    let mut others = Vec::new();
+    for n in 0..4 {
+        let mut other = mallory.run(vec![mallory.honest.clone()]);
+        other.links[0].time += 1000 + n;
+        mallory.sign(&mut other);
+        others.push(other);
+        let honest = mallory.honest.clone();
+        mallory.write(&mut world, ids[0], honest);
+    }
+    for other in others {
+        mallory.push(&mut world, ids[0], other.clone());
+        mallory.push(&mut world, ids[1], other);
+    }
+    // The second one waits until the first is digested.
+    let alarms = world.alarms(ids[0]).iter().filter(|alarm| alarm.contains("two different"));
+    assert_eq!(alarms.count(), 1);
+    world.publish(ids[0], "B", "2024-05-01");
+    for _ in 0..4 {
+        world.settle();
+    }
+    assert_agreed(&mut world, &ids, 0);
+    assert_eq!(world.event(ids[1], "policy-B").unwrap().event["title"], "B");
 }

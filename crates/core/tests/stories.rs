@@ -440,6 +440,34 @@ fn a_restored_office_that_is_cut_off_begins_a_new_log() {
 }
 
 #[test]
+fn a_restored_office_waits_for_entries_of_its_own_that_it_has_heard_of() {
+    let (mut world, ids) = World::of(3);
+    world.publish(ids[1], "A", "2024-04-01");
+    world.settle();
+    let backup = world.offices[&ids[1]].disk.clone();
+    world.cut(ids[0], ids[2]);
+    world.cut(ids[1], ids[2]);
+    world.publish(ids[1], "B", "2024-04-01");
+    world.settle();
+    world.cut(ids[0], ids[1]);
+    world.restore(ids[1], backup);
+    // The first that it hears from is as far behind as itself; the second is not.
+    world.link(ids[1], ids[2]);
+    world.settle();
+    world.link(ids[0], ids[1]);
+    // Greetings, and what each holds: the entries themselves are still on their way.
+    for _ in 0..5 {
+        world.deliver_one();
+    }
+    assert_eq!(world.status(ids[1]).events, 1);
+    world.publish(ids[1], "C", "2024-04-01");
+    world.link(ids[0], ids[2]);
+    world.settle();
+    world.assert_agreed();
+    assert_eq!(world.status(ids[1]).events, 3);
+}
+
+#[test]
 fn two_copies_of_one_office_lose_nothing_and_part_for_good() {
     let (mut world, ids) = World::of(3);
     world.publish(ids[1], "A", "2024-04-01");

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use fasti_core::entry::Signer;
-use fasti_core::{Config, Core, Now, OfficeId};
+use fasti_core::{Config, Core, Now, OfficeId, Stored};
 use fasti_doors::Handle;
 use fasti_net as net;
 use fasti_store::Store;
@@ -32,7 +32,7 @@ pub(crate) use engine::Clock;
 pub(crate) use joins::{JoinAnswer, JoinRequest};
 pub(crate) use shared::Shared;
 
-use engine::{Engine, Wires};
+use engine::{Engine, Opening, Wires};
 use outlets::Outlets;
 
 /// The setting that holds the members that a newcomer starts with.
@@ -63,7 +63,7 @@ pub(crate) async fn run(settings: Settings, stop: impl Future<Output = ()>) -> a
     }
     let clock = Clock::start();
     let started = std::time::Instant::now();
-    let (core, snapshot) = open(&store, &signer, clock.now())?;
+    let (core, snapshot) = open(&store, &signer, clock.now(), false)?;
     tracing::info!(
         office = %core.office(),
         name = store.meta().name,
@@ -99,9 +99,12 @@ pub(crate) async fn run(settings: Settings, stop: impl Future<Output = ()>) -> a
         events,
         outlets,
         handle: handle.clone(),
-        reopen: Box::new(move |now| {
-            store.reopen()?;
-            open(&store, &signer, now)
+        reopen: Box::new(move |now, opening| match opening {
+            Opening::Failed => {
+                store.reopen()?;
+                open(&store, &signer, now, false)
+            }
+            Opening::Judging { settled } => open(&store, &signer, now, settled),
         }),
     };
     let engine = std::thread::Builder::new().name("engine".into()).spawn(move || {
@@ -178,13 +181,13 @@ fn identity(_: &Path) -> Option<String> {
 }
 
 /// Opens the core from the store; gives it with the number of entries under the snapshot.
-fn open(store: &Store, signer: &Signer, now: Now) -> anyhow::Result<(Core, u64)> {
+fn open(store: &Store, signer: &Signer, now: Now, settled: bool) -> anyhow::Result<(Core, u64)> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed)?;
     let mut config = Config::new(store.meta().network, signer.clone(), seed);
     config.bootstrap = bootstrap(store)?;
     let reader = store.reader();
-    let stored = snapshots::load(&reader)?;
+    let stored = Stored { settled, ..snapshots::load(&reader)? };
     let covered = stored.snapshot.as_ref().map_or(0, |(entries, _)| *entries);
     let rows = reader.rows(0)?.map(|item| item.map(|(_, row)| row));
     Ok((Core::open(config, stored, rows, now)?, covered))

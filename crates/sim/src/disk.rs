@@ -138,6 +138,7 @@ impl Disk {
             incarnation: self.incarnation,
             forks: self.forks.iter().copied().collect(),
             judge_again: self.judge_again,
+            settled: false,
         }
     }
 }

@@ -10,7 +10,8 @@ use fasti_core::entry::Signer;
 use fasti_core::log::Chunks;
 use fasti_core::message::Message;
 use fasti_core::{
-    Command, Config, Core, Effect, Input, Instant, LogId, Now, OfficeId, RequestId, TicketId, Write,
+    Command, Config, Core, Effect, Input, Instant, LogId, Now, OfficeId, RequestId, Stored,
+    TicketId, Write,
 };
 
 use crate::disk::Disk;
@@ -98,6 +99,10 @@ impl World {
 
     /// Starts an office from its disk.
     pub(crate) fn open(&mut self, at: usize) -> Result<(), Broken> {
+        self.open_with(at, false)
+    }
+
+    fn open_with(&mut self, at: usize, settled: bool) -> Result<(), Broken> {
         if self.offices[at].core.is_some() {
             return Ok(());
         }
@@ -109,7 +114,7 @@ impl World {
         let sponsor = office.sponsor.map(|sponsor| (self.offices[sponsor].id, Vec::new()));
         config.bootstrap = sponsor.into_iter().collect();
         let rows = office.disk.rows.iter().map(|row| Ok::<_, Infallible>((**row).clone()));
-        let stored = office.disk.stored();
+        let stored = Stored { settled, ..office.disk.stored() };
         let opened = catch_unwind(AssertUnwindSafe(|| Core::open(config, stored, rows, now)));
         let core = match opened {
             Ok(Ok(core)) => core,
@@ -131,11 +136,16 @@ impl World {
     }
 
     /// Opens the core of a running office again from its disk, as it asked for; links stay.
-    fn reopen(&mut self, at: usize, unanswered: Vec<(RequestId, Command)>) -> Result<(), Broken> {
+    fn reopen(
+        &mut self,
+        at: usize,
+        unanswered: Vec<(RequestId, Command)>,
+        settled: bool,
+    ) -> Result<(), Broken> {
         let office = &mut self.offices[at];
         let inbox = std::mem::take(&mut office.inbox);
         office.core = None;
-        self.open(at)?;
+        self.open_with(at, settled)?;
         for peer in self.linked_with(at) {
             let peer = self.offices[peer].id;
             self.input(at, Input::Connected(peer))?;
@@ -301,7 +311,7 @@ impl World {
                 }
                 Effect::Appended(_) => {}
                 Effect::Alarm(text) => self.alarmed(at, text)?,
-                Effect::Reopen { unanswered } => self.reopen(at, unanswered)?,
+                Effect::Reopen { unanswered, settled } => self.reopen(at, unanswered, settled)?,
             }
         }
         Ok(())

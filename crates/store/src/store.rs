@@ -144,7 +144,13 @@ impl Store {
     /// As for [`Store::commit`].
     pub fn save_snapshot(&self, entries: u64, bytes: &[u8]) -> Result<(), CommitError> {
         let head = snapshot::Head::new(entries, bytes);
-        self.disk.write(|txn, _, _| snapshot::write(txn, &head, bytes))
+        self.disk.write(|txn, _, _| {
+            // The document was made before all had to be judged again.
+            if tables::is_to_be_judged_again(txn)? {
+                return Ok(());
+            }
+            snapshot::write(txn, &head, bytes)
+        })
     }
 
     /// Keeps a setting of this node under a name, in place of the one before.

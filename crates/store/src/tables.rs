@@ -2,7 +2,7 @@
 
 use fasti_core::notice::{SignedNotice, Topic};
 use fasti_core::{Incarnation, LogId, NetworkId, OfficeId};
-use redb::{ReadTransaction, TableDefinition, TableError, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable as _, TableDefinition, TableError, WriteTransaction};
 
 use crate::error::{CommitError, ReadError};
 
@@ -92,6 +92,12 @@ pub(crate) fn lay_out(txn: &WriteTransaction, meta: &Meta) -> Result<(), CommitE
         Ok(())
     };
     made().map_err(CommitError::storage)
+}
+
+pub(crate) fn is_to_be_judged_again(txn: &WriteTransaction) -> Result<bool, CommitError> {
+    let table = txn.open_table(META).map_err(CommitError::storage)?;
+    let value = table.get(META_JUDGE_AGAIN).map_err(CommitError::storage)?;
+    Ok(value.is_some_and(|value| value.value() == [1]))
 }
 
 /// The format of a file; `None` if it is not a store of Fasti.

@@ -65,6 +65,10 @@ fn denver_founds_a_network_and_finds_all_again_after_a_restart() {
             fork(BOSTON, 3),
             Write::JudgeAgain(true),
         ]),
+        Act::Snapshot(1000),
+        Act::Commit(vec![Write::JudgeAgain(false)]),
+        Act::Snapshot(2000),
+        Act::Commit(vec![Write::JudgeAgain(true)]),
         Act::Bootstrap(b"lima and boston"),
     ];
     for act in &acts {

@@ -57,14 +57,18 @@ impl Gossip {
             .map(|(office, _)| *office);
         let Some(from) = best else { return };
         let Some(peer) = self.peers.get_mut(&from) else { return };
-        // Where a log may have forked nobody knows before its entries are there.
-        let forked = |line: &Line| {
-            line.seq <= ledger.graph.length(&line.log) || self.forked.contains(&line.log)
-        };
         let mut wanted: BTreeMap<LogId, u64> = BTreeMap::new();
         for line in &peer.offers {
-            let next = ledger.graph.length(&line.log) + 1;
-            let from = if forked(line) { 1 } else { next };
+            let from = if peer.strays.contains(&line.log) {
+                1
+            } else if let Some(fork) = ledger.graph.first_fork(&line.log) {
+                fork
+            } else if line.seq <= ledger.graph.length(&line.log) {
+                // Another history: where it parts nobody knows before its entries are there.
+                1
+            } else {
+                ledger.graph.length(&line.log) + 1
+            };
             wanted.entry(line.log).and_modify(|least| *least = from.min(*least)).or_insert(from);
         }
         let wanted = wanted.into_iter().collect();
@@ -108,9 +112,17 @@ impl Gossip {
                 }
             }
             Err(Refused::Missing(_)) => {
-                // What should have followed what we hold doesn't.
-                let stray = |run: &&Run| run.first > 1 && ledger.graph.index(&run.prev).is_none();
-                self.forked.extend(bundle.iter().filter(stray).map(|run| run.log));
+                // What should have followed what we hold doesn't: there is another history.
+                if let Some(peer) = self.peers.get_mut(&from) {
+                    let stray =
+                        |run: &&Run| run.first > 1 && ledger.graph.index(&run.prev).is_none();
+                    let before = peer.strays.len();
+                    peer.strays.extend(bundle.iter().filter(stray).map(|run| run.log));
+                    if peer.strays.len() == before {
+                        // It is not in this chunk, whose entries build upon it.
+                        peer.strays.extend(peer.offers.iter().map(|line| line.log));
+                    }
+                }
                 self.fetch_failed(ledger, now, from);
             }
             Err(why) => {
@@ -120,17 +132,21 @@ impl Gossip {
         }
     }
 
+    /// The peer has sent all that was asked for. What it offered and didn't bring may be part of a history
+    /// that parts earlier than was thought; or it lied.
     pub(super) fn fetch_done(&mut self, ledger: &mut Ledger, now: Now, from: OfficeId) {
-        self.fetch = None;
-        self.forked.clear();
-        if let Some(peer) = self.peers.get_mut(&from) {
-            let ours = |line: &&Line| line.log.author == ledger.office();
-            self.heard_of_ourselves |=
-                peer.offers.iter().filter(ours).all(|line| !lacks(ledger, line));
-            // What is lacking now is newer, or was withheld; either way the next comparison tells.
-            peer.offers.clear();
-            peer.failures = 0;
+        let Some(peer) = self.peers.get_mut(&from) else { return };
+        peer.offers.retain(|line| lacks(ledger, line));
+        self.heard_of_ourselves |=
+            peer.offers.iter().all(|line| line.log.author != ledger.office());
+        if !peer.offers.is_empty() {
+            peer.strays.extend(peer.offers.iter().map(|line| line.log));
+            self.fetch_failed(ledger, now, from);
+            return;
         }
+        peer.strays.clear();
+        peer.failures = 0;
+        self.fetch = None;
         self.hello(ledger, from);
         self.fetch_next(ledger, now);
         self.notices_soon(ledger, now);

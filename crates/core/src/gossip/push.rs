@@ -103,7 +103,9 @@ impl Gossip {
                 self.pending.wait(*hash, from, bundle);
                 self.gap_soon(now, from);
             }
+            // Either way the next comparison brings it again.
             Refused::UnknownAuthor(_) => self.gap_soon(now, from),
+            Refused::Fork => {}
             Refused::Bad(what) => {
                 self.complain(
                     ledger,

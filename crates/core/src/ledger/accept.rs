@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Ledger;
 use crate::entry::{Bundle, Entry, Run, Signature, first_prev};
+use crate::graph::NextInLog;
 use crate::ids::{EntryHash, OfficeId};
 use crate::statement::{Statement, Unreadable};
 
@@ -17,6 +18,8 @@ pub(crate) enum Refused {
     UnknownAuthor(OfficeId),
     /// Entries that it builds upon are missing; at least these.
     Missing(Vec<EntryHash>),
+    /// It brings a fork, and there was one just now: to be asked for again later.
+    Fork,
 }
 
 /// The part of a run that we don't hold.
@@ -40,6 +43,9 @@ impl Ledger {
         }
         self.check_authors(&runs)?;
         self.check_chains(&runs)?;
+        if !self.takes_forks && self.brings_fork(&runs) {
+            return Err(Refused::Fork);
+        }
         let order = self.order(&runs)?;
         let count = order.len();
         let mut places: Vec<_> =
@@ -112,6 +118,23 @@ impl Ledger {
             }
         }
         Ok(())
+    }
+
+    /// Whether something new stands where another entry does, at a place where no fork is known.
+    fn brings_fork(&self, runs: &[New]) -> bool {
+        let mut places = BTreeSet::new();
+        runs.iter().flat_map(|run| &run.entries).any(|(_, entry)| {
+            let prev = (entry.seq > 1).then(|| self.graph.index(&entry.prev));
+            let next = match prev {
+                Some(None) => None,
+                Some(prev) => Some(self.graph.next_in_log(&entry.log, entry.seq, prev)),
+                None => Some(self.graph.next_in_log(&entry.log, entry.seq, None)),
+            };
+            // Two that are new and follow the same one are a fork as well.
+            next == Some(NextInLog::Forks)
+                || next != Some(NextInLog::Begins)
+                    && !places.insert((entry.log, entry.seq, entry.prev))
+        })
     }
 
     /// Every author must be spoken of as a member, in what we hold or in the bundle. Where something of a

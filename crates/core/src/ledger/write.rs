@@ -2,7 +2,7 @@
 //! and share a signature for each step.
 
 use super::Ledger;
-use crate::entry::{BODY_BYTES_MAX, Entry, Link, RULES, Run, first_prev};
+use crate::entry::{BODY_BYTES_MAX, Entry, Link, PARENTS_MAX, RULES, Run, first_prev};
 use crate::event::FieldEdits;
 use crate::ids::{DocumentId, EntryHash, Incarnation, LogId};
 use crate::row::Standing;
@@ -73,6 +73,8 @@ impl Ledger {
             self.graph.tips().map(|index| self.graph.node(index).hash).collect();
         parents.retain(|hash| *hash != prev);
         parents.sort();
+        // More than that come of a liar: the rest lies under what is written next.
+        parents.truncate(PARENTS_MAX);
         let size = body.len() + 32 * parents.len();
         let entry =
             Entry { log, seq, prev, link: Link { rules: RULES, parents, time, kind, body } };

@@ -280,7 +280,7 @@ impl World {
                     send(chunks.finish(), true);
                 }
                 Effect::Alarm(text) => self.offices.get_mut(&id).unwrap().alarms.push(text),
-                Effect::Reopen { unanswered } => self.reopen(id, unanswered),
+                Effect::Reopen { unanswered, .. } => self.reopen(id, unanswered),
                 Effect::Admit { .. } | Effect::Neighbours(_) | Effect::Appended(_) => {}
             }
         }
@@ -288,13 +288,17 @@ impl World {
 
     /// Delivers everything that is under way.
     pub fn deliver(&mut self) {
-        while let Some((from, to, frame)) = self.mail.pop_front() {
-            if self.links.contains(&(from.min(to), from.max(to))) {
-                *self.bytes.entry(kind(&Message::decode(&frame).unwrap())).or_default() +=
-                    frame.len();
-                self.input(to, Input::Received(from, frame));
-            }
+        while self.deliver_one() {}
+    }
+
+    /// Delivers what was sent first; false if nothing is under way.
+    pub fn deliver_one(&mut self) -> bool {
+        let Some((from, to, frame)) = self.mail.pop_front() else { return false };
+        if self.links.contains(&(from.min(to), from.max(to))) {
+            *self.bytes.entry(kind(&Message::decode(&frame).unwrap())).or_default() += frame.len();
+            self.input(to, Input::Received(from, frame));
         }
+        true
     }
 
     /// Forgets what is under way.

@@ -57,8 +57,20 @@ impl Clock {
 /// Callers that wait for a reply, by the number of their request.
 pub(crate) type Callers = BTreeMap<RequestId, oneshot::Sender<Reply>>;
 
+/// Why the core is opened again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Opening {
+    /// The disk failed: it is read anew from the beginning.
+    Failed,
+    /// All entries are to be judged again.
+    Judging {
+        /// See [`fasti_core::Stored::settled`].
+        settled: bool,
+    },
+}
+
 /// Opens the core again from the store; gives it with the entries under its snapshot.
-pub(crate) type Reopen = Box<dyn FnMut(Now) -> anyhow::Result<(Core, u64)> + Send>;
+pub(crate) type Reopen = Box<dyn FnMut(Now, Opening) -> anyhow::Result<(Core, u64)> + Send>;
 
 /// What the engine is connected with.
 pub(crate) struct Wires {
@@ -234,22 +246,22 @@ impl Engine {
         });
         let effects =
             persisted.map_err(|error: CommitError| format!("{:#}", anyhow::Error::from(error)))?;
-        let unanswered = outlets.carry_out(effects, &mut self.callers);
-        if self.core.is_stale() {
-            self.open_again().map_err(|error| format!("{error:#}"))?;
+        if let Some((unanswered, settled)) = outlets.carry_out(effects, &mut self.callers) {
+            // What it saves is of the core that goes.
+            self.snapshots.wait();
+            self.open_again(Opening::Judging { settled }).map_err(|error| format!("{error:#}"))?;
             for (request, command) in unanswered {
                 self.input(Input::Command(request, command));
             }
+            return self.step();
         }
         self.save_snapshot_if_due(SNAPSHOT_OVERDUE);
         Ok(())
     }
 
     /// Opens the core again from what is stored, and tells it who is there.
-    fn open_again(&mut self) -> anyhow::Result<()> {
-        // What it saves is of the core that goes.
-        self.snapshots.wait();
-        (self.core, self.snapshot) = (self.wires.reopen)(self.wires.clock.now())?;
+    fn open_again(&mut self, opening: Opening) -> anyhow::Result<()> {
+        (self.core, self.snapshot) = (self.wires.reopen)(self.wires.clock.now(), opening)?;
         self.input(Input::Listening(self.addresses.clone()));
         for peer in self.linked.clone() {
             self.input(Input::Connected(peer));
@@ -288,7 +300,7 @@ impl Engine {
                 // Frames are lost; comparing frontiers makes up for it.
                 Happened::Event(event) => drop(self.event(event)),
                 Happened::Stop => return false,
-                Happened::Due => match self.open_again() {
+                Happened::Due => match self.open_again(Opening::Failed) {
                     Ok(()) => break,
                     Err(error) => {
                         tracing::error!(

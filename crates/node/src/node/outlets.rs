@@ -12,6 +12,9 @@ use super::Shared;
 use super::chunks::Server;
 use super::engine::Callers;
 
+/// What the core is to be asked again, and whether it knows its own log ([`fasti_core::Stored::settled`]).
+pub(crate) type Again = (Vec<(RequestId, Command)>, bool);
+
 pub(crate) struct Outlets {
     pub(crate) shared: Arc<Shared>,
     pub(crate) net: net::Handle,
@@ -20,13 +23,13 @@ pub(crate) struct Outlets {
 }
 
 impl Outlets {
-    /// Gives what the core is to be asked again once it was opened anew.
+    /// Gives what a core that has to be opened anew leaves to the next one.
     pub(crate) fn carry_out(
         &mut self,
         effects: Vec<Effect>,
         callers: &mut Callers,
-    ) -> Vec<(RequestId, Command)> {
-        let mut again = Vec::new();
+    ) -> Option<Again> {
+        let mut again = None;
         for effect in effects {
             match effect {
                 Effect::Reply(request, reply) => {
@@ -48,7 +51,7 @@ impl Outlets {
                     let _ = self.appended.send(appended.into());
                 }
                 Effect::Alarm(text) => tracing::warn!("{text}"),
-                Effect::Reopen { unanswered } => again = unanswered,
+                Effect::Reopen { unanswered, settled } => again = Some((unanswered, settled)),
             }
         }
         again

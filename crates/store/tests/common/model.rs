@@ -31,6 +31,8 @@ impl Model {
     pub fn play(&mut self, act: &Act) {
         match act {
             Act::Commit(writes) => writes.iter().for_each(|write| self.write(write)),
+            // What was made before all is judged again is not kept.
+            Act::Snapshot(_) if self.judge_again => {}
             Act::Snapshot(bytes) => self.snapshot = Some(self.snapshot_of(*bytes)),
             Act::Bootstrap(bytes) => self.bootstrap = Some(bytes.to_vec()),
         }
