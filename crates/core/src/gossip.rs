@@ -108,7 +108,8 @@ impl Gossip {
             heartbeat_last: None,
             dice,
             gap: None,
-            notices_due: Some(now.monotonic),
+            // Whoever is there to hear them makes them due.
+            notices_due: None,
             notices_pause: now.monotonic,
             save_due: None,
             acknowledged: None,

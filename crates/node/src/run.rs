@@ -49,7 +49,12 @@ fn start_logging(args: &RunArgs) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&args.log).with_context(|| {
         format!("{:?} is no log filter; --log takes such as info or fasti_net=debug,info", args.log)
     })?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A log that can't be written, as its disk is full, must not end the node: the complaint about it, on the
+    // same stderr, would panic.
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false);
     match args.log_format {
         LogFormat::Human => {
             let colour = std::io::IsTerminal::is_terminal(&std::io::stderr())

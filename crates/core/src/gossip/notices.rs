@@ -74,6 +74,10 @@ impl Gossip {
         heads.truncate(ACK_HEADS_MAX);
         let incarnation = own.map_or(crate::ids::Incarnation(0), |log| log.incarnation);
         let statement = Acknowledgement { incarnation, seq, digest, heads };
+        let said = self.board.about(&ledger.office(), Topic::Acknowledgement);
+        if said.and_then(SignedNotice::acknowledgement).as_ref() == Some(&statement) {
+            return;
+        }
         self.board.say(&ledger.signer, Topic::Acknowledgement, &statement, now.wall);
     }
 

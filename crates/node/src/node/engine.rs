@@ -30,7 +30,9 @@ const SNAPSHOT_ENTRIES_MIN: u64 = 1000;
 /// With so many times as much it is due whatever there is to do.
 const SNAPSHOT_OVERDUE: u64 = 8;
 
-/// Pause between attempts to open the store again after it failed.
+/// Pause between attempts to open the store again after it failed; and, once it is open, before what comes over
+/// the network is taken again. A disk that is still full would refuse that at once, again and again, and nobody
+/// could read meanwhile.
 const REOPEN_PAUSE: Duration = Duration::from_secs(1);
 
 /// Time for the core.
@@ -99,6 +101,8 @@ pub(crate) struct Engine {
     snapshots: Snapshots,
     /// Entries under the last snapshot.
     snapshot: u64,
+    /// The disk failed a moment ago: until then nothing is taken from the network.
+    quiet_until: Option<tokio::time::Instant>,
 }
 
 enum Happened {
@@ -121,6 +125,7 @@ impl Engine {
             addresses: Vec::new(),
             snapshots: Snapshots::default(),
             snapshot,
+            quiet_until: None,
         }
     }
 
@@ -157,19 +162,28 @@ impl Engine {
     }
 
     async fn next(&mut self, due: tokio::time::Instant) -> Happened {
+        let quiet = self.is_quiet();
+        // Nor is the core told the time, as it would have something to say, and to store.
+        let due = self.quiet_until.unwrap_or(due);
         let Wires { events, requests, .. } = &mut self.wires;
         tokio::select! {
-            event = events.recv() => event.map_or(Happened::Stop, Happened::Event),
+            event = events.recv(), if !quiet => event.map_or(Happened::Stop, Happened::Event),
             Some(request) = requests.recv() => Happened::Request(request),
             () = tokio::time::sleep_until(due) => Happened::Due,
         }
     }
 
+    fn is_quiet(&mut self) -> bool {
+        self.quiet_until = self.quiet_until.filter(|until| *until > tokio::time::Instant::now());
+        self.quiet_until.is_some()
+    }
+
     /// What waits already, requests and events by turns: neither can keep the other waiting for ever.
     fn try_next(&mut self) -> Option<Happened> {
+        let quiet = self.is_quiet();
         let Wires { events, requests, .. } = &mut self.wires;
         self.requests_first = !self.requests_first;
-        let mut event = || events.try_recv().ok().map(Happened::Event);
+        let mut event = || if quiet { None } else { events.try_recv().ok().map(Happened::Event) };
         let mut request = || requests.try_recv().ok().map(Happened::Request);
         if self.requests_first { request().or_else(event) } else { event().or_else(request) }
     }
@@ -291,6 +305,7 @@ impl Engine {
             let _ = caller.send(Err(CommandError::Storage(error.to_owned())));
         }
         let runtime = self.wires.runtime.clone();
+        self.quiet_until = None;
         let mut retry = tokio::time::Instant::now();
         loop {
             match runtime.block_on(self.next(retry)) {
@@ -314,6 +329,7 @@ impl Engine {
         }
         self.wires.shared.recovered();
         tracing::warn!("the store works again");
+        self.quiet_until = Some(tokio::time::Instant::now() + REOPEN_PAUSE);
         true
     }
 }
