@@ -82,13 +82,15 @@ pub(crate) fn run(sizes: &[u64]) -> anyhow::Result<Figures> {
     let (network, log, row) = fasti_core::found(&signer, "Core", [3; 16], now.wall)?;
     let config = Config::new(network, signer.clone(), [4; 32]);
     let stored = Stored { incarnation: Some(log.incarnation), ..Stored::default() };
-    let core = Core::open(config, stored, [Ok::<_, Infallible>(row.clone())], now)?;
+    let rows = || Ok(std::iter::once(Ok::<_, Infallible>(row.clone())));
+    let core = Core::open(config, stored, rows, now)?;
     let mut author = Office { core, rows: vec![row], now };
     admit(&mut author, &reader);
 
     let mut config = Config::new(network, reader.clone(), [5; 32]);
     config.bootstrap = BTreeMap::from([(signer.office(), Vec::new())]);
-    let core = Core::open(config, Stored::default(), Vec::<Result<Row, Infallible>>::new(), now)?;
+    let none = || Ok(std::iter::empty::<Result<Row, Infallible>>());
+    let core = Core::open(config, Stored::default(), none, now)?;
     let mut receiver = Office { core, rows: Vec::new(), now };
     receiver.handle(Input::Connected(signer.office()));
     receiver.step();
@@ -200,8 +202,8 @@ fn open(
     let start = Instant::now();
     let stored = Stored { snapshot: Some((rows.len() as u64, bytes)), ..Stored::default() };
     let config = Config::new(network, reader.clone(), [6; 32]);
-    let mut core =
-        Core::open(config, stored, rows.iter().map(|row| Row::decode(row)), receiver.now)?;
+    let rows = || Ok(rows.iter().map(|row| Row::decode(row)));
+    let mut core = Core::open(config, stored, rows, receiver.now)?;
     let seconds = start.elapsed().as_secs_f64();
     Ok(Open { events: core.document().events(), seconds, snapshot_bytes })
 }

@@ -74,6 +74,17 @@ impl Board {
         self.unsaved.insert(key);
     }
 
+    /// Forgets what an office said.
+    pub(crate) fn forget(&mut self, office: &OfficeId) {
+        for topic in [Topic::Acknowledgement, Topic::Presence] {
+            if let Some((_, version)) = self.notices.remove(&(*office, topic)) {
+                self.by_version.remove(&version);
+                self.unsaved.remove(&(*office, topic));
+                self.digest = None;
+            }
+        }
+    }
+
     pub(crate) fn about(&self, office: &OfficeId, topic: Topic) -> Option<&SignedNotice> {
         self.notices.get(&(*office, topic)).map(|(notice, _)| notice)
     }

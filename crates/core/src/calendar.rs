@@ -199,11 +199,14 @@ pub(crate) fn writes(command: &Command) -> bool {
         | Command::Cancel { .. }
         | Command::Resolve { .. }
         | Command::Invite(_)
-        | Command::Admit(_) => true,
+        | Command::Admit(_)
+        | Command::Remove { .. }
+        | Command::Succeed(_) => true,
         Command::Event { .. }
         | Command::Events(_)
         | Command::Conflicts
         | Command::Members
+        | Command::FormerMembers
         | Command::Status => false,
     }
 }

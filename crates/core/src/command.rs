@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::ids::{EntryHash, NetworkId, OfficeId};
 use crate::policy::PolicyEvent;
-use crate::statement::{Admit, Invite, Role};
+use crate::statement::{Admit, Invite, Role, Succeed};
 
 /// An event in JSCalendar (RFC 8984): a JSON object.
 pub type Object = Map<String, Value>;
@@ -53,6 +53,14 @@ pub enum Command {
     Invite(Invite),
     /// Admit the office that came with a ticket. Answered with [`Reply::Admitted`].
     Admit(Admit),
+    /// End an office's membership, for ever; for admins, and for any office that leaves. Answered with
+    /// [`Answer::Removed`].
+    Remove {
+        /// Whom.
+        office: OfficeId,
+    },
+    /// Let a new key have what this office has. Answered with [`Answer::Admitted`].
+    Succeed(Succeed),
     /// One event. Answered with [`Reply::Event`].
     Event {
         /// Which.
@@ -64,6 +72,8 @@ pub enum Command {
     Conflicts,
     /// Answered with [`Reply::Members`].
     Members,
+    /// Answered with [`Answer::FormerMembers`].
+    FormerMembers,
     /// Answered with [`Reply::Status`].
     Status,
 }
@@ -112,6 +122,8 @@ pub enum Answer {
     },
     /// The office is a member.
     Admitted,
+    /// The office is no member any more.
+    Removed,
     /// As asked.
     Event(EventView),
     /// As asked.
@@ -125,6 +137,8 @@ pub enum Answer {
     Conflicts(Vec<ConflictView>),
     /// As asked.
     Members(Vec<MemberView>),
+    /// As asked.
+    FormerMembers(Vec<FormerMemberView>),
     /// As asked.
     Status(StatusView),
 }
@@ -214,6 +228,26 @@ pub struct MemberView {
     pub shared_ticket: bool,
 }
 
+/// Who was a member and is no more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FormerMemberView {
+    /// Its key.
+    pub office: OfficeId,
+    /// Its name.
+    pub name: String,
+    /// What it might do.
+    pub roles: Vec<Role>,
+    /// Who removed it; itself if it left.
+    pub removed_by: OfficeId,
+    /// That office's name.
+    pub removed_by_name: String,
+    /// When, by that office's clock (milliseconds since 1970).
+    pub removed: i64,
+    /// Entries of its that count for nothing, as whoever removed it had not seen them and nobody had built upon
+    /// them.
+    pub cut: u64,
+}
+
 /// A node at a glance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct StatusView {
@@ -285,6 +319,9 @@ pub enum CommandError {
         /// The limit.
         max: usize,
     },
+    /// No such member.
+    #[error("there is no member {0:?}; `fasti members` lists them")]
+    UnknownMember(String),
     /// The caller's office may not do this.
     #[error("{0}")]
     NotAllowed(String),

@@ -153,6 +153,9 @@ impl Gossip {
     // ---- Links ----
 
     pub(crate) fn connected(&mut self, ledger: &mut Ledger, now: Now, peer: OfficeId) {
+        if ledger.roster.removed().contains_key(&peer) {
+            return;
+        }
         let state = self.peers.entry(peer).or_default();
         state.last_seen = now.wall;
         self.hello(ledger, peer);
@@ -166,6 +169,17 @@ impl Gossip {
         if self.fetch.as_ref().is_some_and(|fetch| fetch.from == peer) {
             self.fetch = None;
             self.fetch_next(ledger, now);
+        }
+    }
+
+    /// These are no members any more: what they said is forgotten, and nothing more is heard of them.
+    pub(crate) fn forget<'a>(&mut self, offices: impl Iterator<Item = &'a OfficeId>) {
+        for office in offices {
+            self.board.forget(office);
+            self.peers.remove(office);
+            if self.fetch.as_ref().is_some_and(|fetch| fetch.from == *office) {
+                self.fetch = None;
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::document::Hash;
 use crate::entry::Entry;
-use crate::ids::{Digest, EntryHash, LogId};
+use crate::ids::{Digest, EntryHash, Incarnation, LogId, OfficeId};
 use crate::message::Line;
 use crate::row::{Applied, Row, Standing};
 
@@ -129,6 +129,41 @@ impl Graph {
         &self.forks
     }
 
+    /// Where what an entry builds upon is, if all of it is here: the one before it in its log comes first.
+    pub(crate) fn parents_of(&self, entry: &Entry) -> Option<Box<[Index]>> {
+        let own = (entry.seq > 1).then_some(&entry.prev);
+        own.into_iter().chain(&entry.link.parents).map(|hash| self.index(hash)).collect()
+    }
+
+    /// The last entries of an office's logs: all that it wrote lies under them.
+    pub(crate) fn last_of(&self, office: OfficeId) -> impl Iterator<Item = Index> {
+        let log = |incarnation| LogId { author: office, incarnation: Incarnation(incarnation) };
+        let logs = self.logs.range(log(0)..=log(u64::MAX));
+        let branches = logs.flat_map(|(_, log)| &log.branches);
+        branches.map(|place| self.branches[*place as usize].last)
+    }
+
+    /// Whether something under (or among) `tips`, with this index or a higher one, is wanted.
+    pub(crate) fn any_under(
+        &self,
+        tips: &[Index],
+        from: Index,
+        wanted: impl Fn(Index) -> bool,
+    ) -> bool {
+        let mut seen = BTreeSet::new();
+        let mut walk = tips.to_vec();
+        while let Some(at) = walk.pop() {
+            if at < from || !seen.insert(at) {
+                continue;
+            }
+            if wanted(at) {
+                return true;
+            }
+            walk.extend(self.node(at).parents.iter());
+        }
+        false
+    }
+
     /// Where an entry goes that follows this one in its log: a branch that it makes longer, or a new one.
     pub(crate) fn next_in_log(&self, log: &LogId, seq: u64, prev: Option<Index>) -> NextInLog {
         if self.forks.get(log).is_some_and(|forks| forks.contains(&seq)) {
@@ -213,13 +248,6 @@ impl Graph {
         });
         self.logs.entry(log).or_default().branches.push(place);
         place
-    }
-
-    /// A deferred entry has been understood.
-    pub(crate) fn understood(&mut self, index: Index, row: &Row) {
-        self.deferred -= 1;
-        self.nodes[index as usize].standing = row.standing;
-        self.note_standing(index, row.standing, row.applied.as_ref());
     }
 
     fn note_standing(&mut self, index: Index, standing: Standing, applied: Option<&Applied>) {

@@ -12,12 +12,13 @@ use std::sync::Arc;
 use automerge::{AutomergeError, ChangeHash};
 
 use crate::document::{self, ChangePlace, Derived, Document};
-use crate::entry::{Entry, RULES, Run, Signer, Verifier};
+use crate::entry::{Entry, Run, Signer, Verifier};
 use crate::graph::{Graph, Index, NextInLog};
 use crate::ids::{EntryHash, LogId, NetworkId, OfficeId};
-use crate::roster::{Author, Ground, Roster, is_sound};
+use crate::removal::{Verdict, understood};
+use crate::roster::{Claim, Ground, Roster};
 use crate::row::{Applied, Row, Standing, Void};
-use crate::statement::{EventEdit, Role, Statement, Unreadable};
+use crate::statement::{EventEdit, Statement};
 use crate::step::{Appended, Write};
 pub(crate) use accept::Refused;
 pub(crate) use write::TooLarge;
@@ -30,11 +31,22 @@ pub(crate) struct Ledger {
     pub(crate) roster: Roster,
     pub(crate) document: Document,
     pub(crate) conflicts: BTreeSet<(String, String)>,
-    /// A fork was found that changes where earlier entries stand: nothing is judged any more, and all is to
-    /// be judged anew from the disk.
+    /// Something came that changes what earlier entries count for (a fork, a removal): nothing is judged any
+    /// more, and all is to be judged anew from the disk.
     pub(crate) stale: bool,
+    /// The same, but it may wait for the end of the pause: what came was not said by an admin, and
+    /// judging all there is costs too much to be at everyone's disposal.
+    pub(crate) judging_due: bool,
     /// Whether forks that are not known yet are taken now: each costs a judging of all there is.
     pub(crate) takes_forks: bool,
+    /// What was found before everything is judged again; only while that is being done.
+    verdict: Option<Verdict>,
+    /// Entries that are cut off by a removal (see `removal`), by author.
+    cut: BTreeMap<OfficeId, BTreeSet<Index>>,
+    /// Some of them are about membership.
+    cut_statements: bool,
+    /// Events that changed while everything was judged again.
+    changed: BTreeSet<String>,
     /// The log that we write.
     pub(crate) own: Option<LogId>,
     /// Rows of ours that have no signature yet, the last ones of `rows`' own log.
@@ -81,7 +93,12 @@ impl Ledger {
             document: Document::new(),
             conflicts: BTreeSet::new(),
             stale: false,
+            judging_due: false,
             takes_forks: true,
+            verdict: None,
+            cut: BTreeMap::new(),
+            cut_statements: false,
+            changed: BTreeSet::new(),
             own: None,
             unsigned: Vec::new(),
             unsigned_bytes: 0,
@@ -119,9 +136,13 @@ impl Ledger {
             })?;
             self.document.stage(&derived).map_err(not_built)?;
         }
-        self.graph.append(&row, parents.clone());
-        self.fold(statement.as_ref(), row.standing, &row.entry, row.hash, index, &parents);
+        self.take(&row, parents, statement.as_ref());
         Ok(())
+    }
+
+    /// What is found out about all entries together, before each is judged again.
+    pub(crate) fn expect(&mut self, verdict: Verdict) {
+        self.verdict = Some(verdict);
     }
 
     /// Takes a stored row, and finds anew what it counts for.
@@ -130,14 +151,14 @@ impl Ledger {
         let (standing, applied, statement) = self.judge(&row.entry, row.hash, &parents);
         let changed = (row.standing, &row.applied) != (standing, &applied);
         let was_deferred = row.standing == Standing::Deferred;
+        let before = std::mem::replace(&mut row.applied, applied);
         row.standing = standing;
-        row.applied = applied;
-        let admissions = self.admissions_under(&row.entry, row.hash, &parents);
-        self.graph.append(&row, parents.clone());
-        self.graph.remember_under(index, admissions);
-        self.fold(statement.as_ref(), standing, &row.entry, row.hash, index, &parents);
+        self.take(&row, parents, statement.as_ref());
         if was_deferred && standing != Standing::Deferred {
             self.appended.push(Appended::of(u64::from(index), &row));
+        } else if changed {
+            let uids = [&before, &row.applied].into_iter().flatten().flat_map(|it| &it.uids);
+            self.changed.extend(uids.cloned());
         }
         if changed {
             self.writes.push(Write::Entry { index: u64::from(index), row });
@@ -147,7 +168,7 @@ impl Ledger {
 
     fn stored_parents(&self, row: &Row) -> Result<(Index, Box<[Index]>), String> {
         let index = self.graph.len();
-        let parents = self.parents_of(&row.entry).ok_or_else(|| {
+        let parents = self.graph.parents_of(&row.entry).ok_or_else(|| {
             format!("the entry with index {index} has parents that are not there")
         })?;
         Ok((index, parents))
@@ -155,31 +176,32 @@ impl Ledger {
 
     /// Finishes judging again: these were the conflicts before.
     pub(crate) fn judged_again(&mut self, before: Vec<(String, String)>) {
+        self.verdict = None;
         self.settle_all();
         for (uid, path) in before {
             if !self.conflicts.contains(&(uid.clone(), path.clone())) {
                 self.writes.push(Write::Conflict { uid, path, open: false });
             }
         }
+        // Followers hear of it with what led to it, which they have not heard of yet.
+        let changed = std::mem::take(&mut self.changed);
+        if let Some(last) = self.appended.last_mut() {
+            last.uids.extend(changed);
+            last.uids.sort();
+            last.uids.dedup();
+        }
         self.writes.push(Write::JudgeAgain(false));
     }
 
-    /// Finishes opening: reads again what an older version could not.
-    pub(crate) fn reloaded(&mut self, deferred: Vec<(Index, Row)>) -> Result<(), String> {
-        self.flush()?;
-        for (index, mut row) in deferred {
-            let parents = self.graph.node(index).parents.clone();
-            let (standing, applied, statement) = self.judge(&row.entry, row.hash, &parents);
-            if standing == Standing::Deferred {
-                continue;
-            }
-            row.standing = standing;
-            row.applied = applied;
-            self.graph.understood(index, &row);
-            self.fold(statement.as_ref(), standing, &row.entry, row.hash, index, &parents);
-            self.writes.push(Write::Entry { index: u64::from(index), row });
-        }
-        Ok(())
+    /// Whether a row that is deferred, by an older version, can be judged now.
+    pub(crate) fn understands(&self, row: &Row) -> bool {
+        let parents = self.graph.parents_of(&row.entry).unwrap_or_default();
+        understood(&row.entry, &parents, &self.graph).is_some()
+    }
+
+    /// Finishes opening.
+    pub(crate) fn reloaded(&mut self) -> Result<(), String> {
+        self.flush()
     }
 
     fn flush(&mut self) -> Result<(), String> {
@@ -188,12 +210,6 @@ impl Ledger {
 
     // ---- Any entry ----
 
-    /// Where the entries under it are, if all are here.
-    fn parents_of(&self, entry: &Entry) -> Option<Box<[Index]>> {
-        let own = (entry.seq > 1).then_some(&entry.prev);
-        own.into_iter().chain(&entry.link.parents).map(|hash| self.graph.index(hash)).collect()
-    }
-
     /// Adds an entry whose parents are here.
     fn append(
         &mut self,
@@ -201,7 +217,7 @@ impl Ledger {
         entry: Entry,
         signature: Option<crate::entry::Signature>,
     ) {
-        let Some(parents) = self.parents_of(&entry) else {
+        let Some(parents) = self.graph.parents_of(&entry) else {
             self.alarms
                 .push(format!("entry {hash} was taken without its parents; please report this"));
             return;
@@ -212,11 +228,11 @@ impl Ledger {
         } else {
             self.judge(&entry, hash, &parents)
         };
-        let admissions = self.admissions_under(&entry, hash, &parents);
+        if !self.stale {
+            self.note_vouching(&entry, hash, &parents);
+        }
         let row = Row { hash, signature, standing, applied, entry };
-        let index = self.graph.append(&row, parents.clone());
-        self.graph.remember_under(index, admissions);
-        self.fold(statement.as_ref(), standing, &row.entry, hash, index, &parents);
+        let index = self.take(&row, parents, statement.as_ref());
         // What is not judged yet is told once it is.
         if !self.stale {
             self.appended.push(Appended::of(u64::from(index), &row));
@@ -224,10 +240,107 @@ impl Ledger {
         self.writes.push(Write::Entry { index: u64::from(index), row });
     }
 
-    fn admissions_under(&self, entry: &Entry, hash: EntryHash, parents: &[Index]) -> Vec<Index> {
+    /// Takes what was judged into graph and roster.
+    fn take(&mut self, row: &Row, parents: Box<[Index]>, statement: Option<&Statement>) -> Index {
+        let author = row.entry.log.author;
+        let branch = self.spot(&row.entry, row.hash, &parents).extends;
+        let landmarks = self.landmarks_under(&author, branch, &parents);
+        let index = self.graph.append(row, parents);
+        self.graph.remember_under(index, landmarks);
+        let Some(statement) = statement else { return index };
+        if let Some(office) = statement.admits() {
+            self.roster.name(office);
+        }
+        if row.standing == Standing::Void(Void::Removed) {
+            self.cut.entry(author).or_default().insert(index);
+            self.cut_statements |= !matches!(statement, Statement::Change(_));
+        }
+        if row.standing == Standing::Applied && !matches!(statement, Statement::Change(_)) {
+            let parents = &self.graph.node(index).parents;
+            let claim = claim(&row.entry, row.hash, branch, parents, statement);
+            self.roster.fold(&self.graph, &claim, index);
+            self.roster_changed = true;
+        }
+        index
+    }
+
+    /// What is asked of each entry of a log, and lies under this one: admissions of its author, and removals
+    /// that cut something off.
+    fn landmarks_under(
+        &self,
+        author: &OfficeId,
+        branch: Option<u32>,
+        parents: &[Index],
+    ) -> Vec<Index> {
+        let mut found = self.roster.admissions_under(&self.graph, author, branch, parents);
+        found.extend(
+            self.cutting()
+                .filter(|(_, at)| {
+                    !self.graph.is_known_under(branch, *at) && self.graph.is_under(*at, parents)
+                })
+                .map(|(_, at)| at),
+        );
+        found
+    }
+
+    /// Whether what counts of membership depends on the order in which removals are decided.
+    fn is_contested(&self) -> bool {
+        let removed = self.roster.removed();
+        let mut removals = removed.values().flat_map(|it| it.removals.values());
+        self.cut_statements
+            || removals.any(|removal| {
+                let of_author = removed.get(&removal.by).into_iter();
+                let mut of_author = of_author.flat_map(|it| it.removals.values());
+                of_author.any(|later| !self.graph.is_under(removal.at, &[later.at]))
+            })
+    }
+
+    /// How many of an office's entries are cut off.
+    pub(crate) fn cut_of(&self, office: &OfficeId) -> u64 {
+        self.cut.get(office).map_or(0, |cut| cut.len() as u64)
+    }
+
+    /// Removals that cut something off, with whom they removed.
+    fn cutting(&self) -> impl Iterator<Item = (OfficeId, Index)> {
+        self.cut.keys().flat_map(|office| {
+            let removed = self.roster.removed().get(office);
+            let removals = removed.into_iter().flat_map(|it| it.removals.values());
+            removals.map(|removal| (*office, removal.at))
+        })
+    }
+
+    /// An entry of somebody who didn't know of a removal, on top of what that cut off, may let it count again.
+    fn note_vouching(&mut self, entry: &Entry, hash: EntryHash, parents: &[Index]) {
+        let author = entry.log.author;
         let branch = self.spot(entry, hash, parents).extends;
-        let author = Author { office: entry.log.author, branch, parents };
-        self.roster.admissions_under(&self.graph, &author)
+        let vouches = self.cutting().any(|(office, removal)| {
+            let cut = &self.cut[&office];
+            office != author
+                && !self.graph.is_known_under(branch, removal)
+                && !self.graph.is_under(removal, parents)
+                && cut.first().is_some_and(|first| {
+                    self.graph.any_under(parents, *first, |at| cut.contains(&at))
+                })
+        });
+        if vouches {
+            self.judge_soon();
+        }
+    }
+
+    /// All is to be judged again.
+    fn judge_now(&mut self) {
+        if !self.stale {
+            self.stale = true;
+            self.writes.push(Write::JudgeAgain(true));
+        }
+    }
+
+    /// All is to be judged again when it is time for that: a crash before makes it at once.
+    fn judge_soon(&mut self) {
+        if !self.judging_due {
+            self.judging_due = true;
+            self.writes.push(Write::JudgeAgain(true));
+        }
     }
 
     /// Where an entry would go in its log.
@@ -263,8 +376,7 @@ impl Ledger {
         let Entry { log, seq, .. } = *entry;
         let first = !self.graph.forks().contains_key(&log);
         self.writes.push(Write::Fork { log, seq });
-        self.writes.push(Write::JudgeAgain(true));
-        self.stale = true;
+        self.judge_now();
         if first {
             self.alarms.push(format!(
                 "office {} signed two different histories (incarnation {:?}, entry {seq}): its disk was \
@@ -281,50 +393,66 @@ impl Ledger {
         hash: EntryHash,
         parents: &[Index],
     ) -> (Standing, Option<Applied>, Option<Statement>) {
-        let void = |why| (Standing::Void(why), None, None);
-        let deferred = |index: &Index| self.graph.node(*index).standing == Standing::Deferred;
-        let statement = Statement::decode(entry.link.kind, &entry.link.body);
-        if entry.link.rules > RULES || parents.iter().any(deferred) {
+        let statement = match understood(entry, parents, &self.graph) {
+            Some(Some(statement)) => statement,
+            Some(None) => return (Standing::Void(Void::Malformed), None, None),
             // Whom it may admit counts as named, so that what they write can be held as well.
-            return (Standing::Deferred, None, statement.ok());
-        }
-        let statement = match statement {
-            Ok(statement) => statement,
-            Err(Unreadable::Unknown) => return (Standing::Deferred, None, None),
-            Err(Unreadable::Malformed) => return void(Void::Malformed),
+            None => {
+                let statement = Statement::decode(entry.link.kind, &entry.link.body).ok();
+                return (Standing::Deferred, None, statement);
+            }
         };
-        let spot = self.spot(entry, hash, parents);
-        let author = Author { office: entry.log.author, branch: spot.extends, parents };
-        let may = |roles: &[Role]| self.roster.may(&self.graph, &author, roles);
-        let verdict = match &statement {
-            // Its hash is the network's id: nothing else can be it, wherever it comes in the log.
-            Statement::Found(_) if hash.0 == self.network.0 => Ok(None),
-            Statement::Found(_) => Err(Void::SecondFounding),
-            Statement::Invite(_) if !may(&[Role::Admin]) => Err(Void::NotAllowed),
-            Statement::Invite(invite) if !is_sound(invite) => Err(Void::Malformed),
-            Statement::Invite(_) => Ok(None),
-            Statement::Admit(_) if !may(&[Role::Admin, Role::Approver, Role::Office]) => {
-                Err(Void::NotAllowed)
-            }
-            Statement::Admit(admit) => self
-                .roster
-                .check_admit(&self.ground(), admit, parents, entry.link.time)
-                .map(|()| None)
-                .map_err(|_| Void::BadTicket),
-            Statement::Change(_) if !may(&[Role::Admin, Role::Approver, Role::Office]) => {
-                Err(Void::NotAllowed)
-            }
+        let branch = self.spot(entry, hash, parents).extends;
+        let claim = claim(entry, hash, branch, parents, &statement);
+        let verdict = self.may(&claim).and_then(|()| match &statement {
             Statement::Change(change) if !change.is_sound() => Err(Void::Malformed),
             Statement::Change(change) => {
                 let place = self.place(entry, hash, parents);
                 self.edit(&place, &change.edits).map(Some).ok_or(Void::NoEffect)
             }
-        };
+            Statement::Remove(remove) if self.verdict.is_none() => {
+                // What it cuts off has counted until now.
+                let stray = |at| !self.graph.is_under(at, parents);
+                if self.graph.last_of(remove.office).any(stray) {
+                    self.judge_now();
+                }
+                Ok(None)
+            }
+            _ => Ok(None),
+        });
         match verdict {
+            Ok(_) if self.stale => (Standing::Deferred, None, None),
             Ok(applied) => (Standing::Applied, applied, Some(statement)),
             // Whom a void admission names still counts as named: see `Roster::named`.
             Err(why) => (Standing::Void(why), None, Some(statement)),
         }
+    }
+
+    /// Whether its author may say this there.
+    fn may(&mut self, claim: &Claim<'_>) -> Result<(), Void> {
+        let at = self.graph.len();
+        let is_removal = matches!(claim.statement, Statement::Remove(_));
+        let allowed = self.roster.judge(&self.ground(), claim);
+        if let Some(verdict) = &self.verdict {
+            return match is_removal {
+                true if verdict.counting.contains(&at) => Ok(()),
+                true => allowed.and(Err(Void::Removed)),
+                false if verdict.cut.contains(&at) => allowed.and(Err(Void::Removed)),
+                false => allowed,
+            };
+        }
+        let removed = self.roster.removed().contains_key(&claim.author);
+        if is_removal {
+            match (&allowed, removed) {
+                // It may change the order in which others are decided.
+                (Ok(()), false) if self.is_contested() => self.judge_now(),
+                // The removal of its author, or of who admitted him, may be void because of this one.
+                (Ok(()), true) => self.judge_soon(),
+                (Err(_), _) if self.is_contested() => self.judge_soon(),
+                _ => {}
+            }
+        }
+        if removed { allowed.and(Err(Void::Removed)) } else { allowed }
     }
 
     pub(crate) fn ground(&self) -> Ground<'_> {
@@ -383,35 +511,6 @@ impl Ledger {
         Some(applied)
     }
 
-    /// Lets a statement about membership take effect.
-    fn fold(
-        &mut self,
-        statement: Option<&Statement>,
-        standing: Standing,
-        entry: &Entry,
-        hash: EntryHash,
-        index: Index,
-        parents: &[Index],
-    ) {
-        if let Some(Statement::Admit(admit)) = statement {
-            self.roster.name(admit.office);
-        }
-        if standing != Standing::Applied {
-            return;
-        }
-        match statement {
-            Some(Statement::Found(found)) => {
-                self.roster.found(entry.log.author, found, hash, index);
-            }
-            Some(Statement::Invite(invite)) => self.roster.invite(invite.clone(), hash, index),
-            Some(Statement::Admit(admit)) => {
-                self.roster.admit(&self.graph, admit, parents, hash, index);
-            }
-            Some(Statement::Change(_)) | None => return,
-        }
-        self.roster_changed = true;
-    }
-
     // ---- The end of a step ----
 
     /// How much waits to be stored.
@@ -466,6 +565,17 @@ impl Ledger {
             }
         }
     }
+}
+
+/// An entry's statement as the roster judges it.
+fn claim<'a>(
+    entry: &Entry,
+    hash: EntryHash,
+    branch: Option<u32>,
+    parents: &'a [Index],
+    statement: &'a Statement,
+) -> Claim<'a> {
+    Claim { author: entry.log.author, hash, branch, parents, time: entry.link.time, statement }
 }
 
 fn not_built(error: AutomergeError) -> String {

@@ -21,7 +21,7 @@
 //! | `ids`, `time` | names of things; time as an argument |
 //! | `entry`, `statement`, `ticket` | what travels: signed, hash-chained entries and what they say |
 //! | `graph` | how entries lie on each other; frontier, heads |
-//! | `roster` | who belongs to the network |
+//! | `roster`, `removal` | who belongs to the network, and what of those who no longer do |
 //! | `event`, `document` | JSCalendar as fields; fields in Automerge |
 //! | `ledger` | one gate for all entries; keeps the above in step |
 //! | `policy`, `calendar`, `views` | what people ask: writes and answers |
@@ -48,6 +48,7 @@ pub mod notice;
 pub mod overlay;
 mod pending;
 pub mod policy;
+mod removal;
 mod roster;
 pub mod row;
 pub mod statement;

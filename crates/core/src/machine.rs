@@ -15,9 +15,10 @@ use crate::ledger::{Ledger, TooLarge};
 use crate::message::Message;
 use crate::notice::{SignedNotice, Topic};
 use crate::overlay::Overlay;
+use crate::removal::Survey;
 use crate::roster::{TicketFault, is_name};
 use crate::row::{Row, Standing};
-use crate::statement::{Found, Role, Statement};
+use crate::statement::{Found, Remove, Role, Statement, Succeed};
 use crate::step::{Effect, RequestId, Step};
 use crate::time::{Dice, Instant, Now, SECOND};
 use crate::views;
@@ -108,10 +109,10 @@ pub enum Input {
 /// answers within a round trip; to whoever is cut off it is a second, once.
 const OWN_LOG_PATIENCE: u64 = SECOND;
 
-/// After a fork made a node judge all it holds again, it takes no further one for so long: a liar can make as
-/// many as it likes, and each costs as much as opening the folder without a snapshot. They wait where they
-/// are, and then come together.
-const FORK_PAUSE: u64 = 30 * SECOND;
+/// After a node had to judge all it holds again, it takes no fork for so long, nor minds what may change the
+/// standing of a removed member's entries: a liar can make as many as it likes, and each costs as much as
+/// opening the folder without a snapshot.
+const JUDGE_PAUSE: u64 = 30 * SECOND;
 
 /// Changes that are applied to the document together when there is time: few enough that whoever reads
 /// before doesn't notice, and enough to share most of what a batch costs. Drawn anew each time, so that nodes
@@ -133,7 +134,7 @@ pub struct Core {
     settled: bool,
     /// The moment of the first input.
     started: Option<Instant>,
-    /// It was opened because of a fork.
+    /// All was judged again when it was opened.
     judged_again: bool,
     admitted: Option<(BTreeSet<OfficeId>, BTreeSet<TicketId>)>,
     neighbours: Option<BTreeMap<OfficeId, Vec<String>>>,
@@ -187,12 +188,13 @@ pub fn check_name(name: &str) -> Result<(), CommandError> {
     }
 }
 
-/// Loads what was judged before.
+/// Loads what was judged before; false if there is something that was not understood then and is now: all has to
+/// be judged again.
 fn reload<E: std::error::Error + 'static>(
     ledger: &mut Ledger,
     snapshot: Option<(u64, Vec<u8>)>,
-    rows: impl IntoIterator<Item = Result<Row, E>>,
-) -> Result<(), OpenError<E>> {
+    rows: impl Iterator<Item = Result<Row, E>>,
+) -> Result<bool, OpenError<E>> {
     let covered = match snapshot {
         Some((covered, bytes)) => match Document::load(&bytes) {
             Ok(document) => {
@@ -206,11 +208,10 @@ fn reload<E: std::error::Error + 'static>(
         },
         None => 0,
     };
-    let mut deferred = Vec::new();
-    for (index, row) in rows.into_iter().enumerate() {
+    for (index, row) in rows.enumerate() {
         let row = row.map_err(OpenError::Store)?;
-        if row.standing == Standing::Deferred {
-            deferred.push((index as u32, row.clone()));
+        if row.standing == Standing::Deferred && ledger.understands(&row) {
+            return Ok(false);
         }
         ledger.reload(row, (index as u64) < covered).map_err(OpenError::Damaged)?;
     }
@@ -219,42 +220,79 @@ fn reload<E: std::error::Error + 'static>(
         let problem = format!("the snapshot covers {covered} entries and only {held} are there");
         return Err(OpenError::Damaged(problem));
     }
-    ledger.reloaded(deferred).map_err(OpenError::Damaged)
+    ledger.reloaded().map_err(OpenError::Damaged)?;
+    Ok(true)
+}
+
+/// Judges all anew: first all together, then one by one.
+fn judge_again<E, I>(
+    ledger: &mut Ledger,
+    forks: Vec<(LogId, u64)>,
+    rows: &impl Fn() -> Result<I, E>,
+) -> Result<(), OpenError<E>>
+where
+    E: std::error::Error + 'static,
+    I: Iterator<Item = Result<Row, E>>,
+{
+    let mut survey = Survey::new(forks);
+    for (index, row) in rows().map_err(OpenError::Store)?.enumerate() {
+        let row = row.map_err(OpenError::Store)?;
+        survey.add(&row).ok_or_else(|| {
+            OpenError::Damaged(format!(
+                "the entry with index {index} has parents that are not there"
+            ))
+        })?;
+    }
+    ledger.expect(survey.verdict(&ledger.network, &*ledger.verifier));
+    for row in rows().map_err(OpenError::Store)? {
+        ledger.judge_again(row.map_err(OpenError::Store)?).map_err(OpenError::Damaged)?;
+    }
+    Ok(())
 }
 
 impl Core {
-    /// Opens a node from its rows, in local order, and the rest of what is stored. The first step says
-    /// whom to admit and to connect.
+    /// Opens a node from its rows, in local order (they may be asked for more than once), and the rest of what
+    /// is stored. The first step says whom to admit and to connect.
     ///
     /// # Errors
     /// [`OpenError`]
-    pub fn open<E: std::error::Error + 'static>(
+    pub fn open<E, I>(
         config: Config,
         stored: Stored,
-        rows: impl IntoIterator<Item = Result<Row, E>>,
+        rows: impl Fn() -> Result<I, E>,
         now: Now,
-    ) -> Result<Self, OpenError<E>> {
+    ) -> Result<Self, OpenError<E>>
+    where
+        E: std::error::Error + 'static,
+        I: Iterator<Item = Result<Row, E>>,
+    {
         let Config { network, signer, seed, version, bootstrap, verifier } = config;
         let mut dice =
             Dice(seed.chunks_exact(8).fold(0, |sum, part| {
                 sum ^ u64::from_le_bytes(part.try_into().unwrap_or_default())
             }));
-        let mut ledger = Ledger::new(network, signer, verifier);
-        ledger.graph.know_forks(stored.forks);
-        if stored.judge_again {
-            for row in rows {
-                ledger.judge_again(row.map_err(OpenError::Store)?).map_err(OpenError::Damaged)?;
-            }
-            ledger.judged_again(stored.conflicts);
-        } else {
-            reload(&mut ledger, stored.snapshot, rows)?;
+        let new_ledger = || {
+            let mut ledger = Ledger::new(network, signer.clone(), Arc::clone(&verifier));
+            ledger.graph.know_forks(stored.forks.iter().copied());
+            ledger
+        };
+        let mut ledger = new_ledger();
+        let reloaded = !stored.judge_again
+            && reload(&mut ledger, stored.snapshot, rows().map_err(OpenError::Store)?)?;
+        if reloaded {
             ledger.conflicts = stored.conflicts.into_iter().collect();
+        } else {
+            ledger = new_ledger();
+            judge_again(&mut ledger, stored.forks.clone(), &rows)?;
+            ledger.judged_again(stored.conflicts);
         }
         ledger.own =
             stored.incarnation.map(|incarnation| LogId { author: ledger.office(), incarnation });
         let mut gossip = Gossip::new(dice.next(), version, now);
         for notice in stored.notices {
-            gossip.board.reload(notice);
+            if !ledger.roster.removed().contains_key(&notice.office) {
+                gossip.board.reload(notice);
+            }
         }
         Ok(Self {
             ledger,
@@ -265,7 +303,7 @@ impl Core {
             parked: Vec::new(),
             settled: stored.settled,
             started: None,
-            judged_again: stored.judge_again,
+            judged_again: !reloaded,
             admitted: None,
             neighbours: None,
             presences: u64::MAX,
@@ -278,7 +316,8 @@ impl Core {
     pub fn handle(&mut self, now: Now, input: Input) {
         let started = *self.started.get_or_insert(now.monotonic);
         let Self { ledger, gossip, .. } = self;
-        ledger.takes_forks = !self.judged_again || started.after(FORK_PAUSE) <= now.monotonic;
+        ledger.takes_forks = !self.judged_again || started.after(JUDGE_PAUSE) <= now.monotonic;
+        ledger.stale |= ledger.judging_due && ledger.takes_forks;
         if ledger.stale {
             if let Input::Command(request, command) = input {
                 self.parked.push((request, command));
@@ -363,11 +402,15 @@ impl Core {
 
     /// When to give [`Input::Tick`] at the latest, and for what.
     pub fn next_due(&self) -> (Instant, &'static str) {
-        let due = self.gossip.next_due();
-        if self.parked.is_empty() {
-            return due;
+        let mut due = self.gossip.next_due();
+        if !self.parked.is_empty() {
+            due = due.min((self.patience_ends(), "nobody knows of our log"));
         }
-        due.min((self.patience_ends(), "nobody knows of our log"))
+        if self.ledger.judging_due {
+            let pause_ends = self.started.unwrap_or_default().after(JUDGE_PAUSE);
+            due = due.min((pause_ends, "judge again"));
+        }
+        due
     }
 
     fn patience_ends(&self) -> Instant {
@@ -417,24 +460,30 @@ impl Core {
             return;
         }
         self.presences = presences;
-        let is_member = self.ledger.is_member();
+        let own = self.ledger.office();
+        let removed = self.ledger.roster.removed();
+        self.gossip.forget(removed.keys());
+        // Who has not received its admission yet goes on asking those whom the ticket named.
+        let is_newcomer = !self.ledger.is_member() && !removed.contains_key(&own);
         if changed {
-            let own = self.ledger.office();
             let mut members: BTreeSet<OfficeId> =
                 self.ledger.roster.members().keys().copied().collect();
             self.gossip.overlay = Overlay::new(members.iter(), &own);
-            if !is_member {
+            let mut tickets = self.ledger.roster.open_tickets(now.wall);
+            if is_newcomer {
                 members.extend(self.bootstrap.keys());
+            } else if !members.remove(&own) {
+                // Removed: there is nobody to talk to any more.
+                members.clear();
+                tickets.clear();
             }
-            members.remove(&own);
-            let tickets = self.ledger.roster.open_tickets(now.wall);
             if self.admitted.as_ref() != Some(&(members.clone(), tickets.clone())) {
                 self.admitted = Some((members.clone(), tickets.clone()));
                 effects.push(Effect::Admit { members, tickets });
             }
         }
         let mut wanted = self.gossip.overlay.neighbours.clone();
-        if !is_member {
+        if is_newcomer {
             wanted.extend(self.bootstrap.keys());
         }
         let neighbours: BTreeMap<OfficeId, Vec<String>> =
@@ -462,6 +511,9 @@ impl Core {
         let Self { ledger, gossip, .. } = self;
         if calendar::writes(&command) {
             let own = ledger.office();
+            if let Some(removed) = ledger.roster.removed().get(&own) {
+                return Err(CommandError::NotAllowed(views::was_removed(ledger, removed)));
+            }
             let Some(member) = ledger.roster.member(&own) else {
                 let sponsor = self.bootstrap.keys().next().map(OfficeId::to_string);
                 return Err(CommandError::NotYetMember(
@@ -507,7 +559,10 @@ impl Core {
                 ledger.settle_all();
                 Ok(Answer::Conflicts(views::conflicts(ledger)))
             }
+            Command::Remove { office } => self.remove(context, office),
+            Command::Succeed(succeed) => self.succeed(context, succeed),
             Command::Members => Ok(Answer::Members(views::members(ledger, gossip, now.wall))),
+            Command::FormerMembers => Ok(Answer::FormerMembers(views::former_members(ledger))),
             Command::Status => {
                 ledger.settle_all();
                 Ok(Answer::Status(views::status(ledger, gossip, now.wall)))
@@ -536,6 +591,7 @@ impl Core {
     fn admit(&mut self, context: Context, admit: crate::statement::Admit) -> Reply {
         let ledger = &mut self.ledger;
         if ledger.roster.is_used_by(&admit.ticket, &admit.office)
+            && ledger.roster.member(&admit.office).is_some()
             && admit.is_proved(&ledger.network, &*ledger.verifier)
         {
             return Ok(Answer::Admitted);
@@ -549,6 +605,52 @@ impl Core {
             Err(fault) => return Err(CommandError::Ticket(fault.as_str())),
         }
         ledger.write(&Statement::Admit(admit), context.fresh, context.time).map_err(too_large)?;
+        Ok(Answer::Admitted)
+    }
+
+    fn remove(&mut self, context: Context, office: OfficeId) -> Reply {
+        let ledger = &mut self.ledger;
+        let members = ledger.roster.members();
+        let is_admin = |office: &OfficeId| {
+            members.get(office).is_some_and(|member| member.roles.contains(&Role::Admin))
+        };
+        let own = ledger.office();
+        if let Some(removed) = ledger.roster.removed().get(&office) {
+            let how = views::was_removed(ledger, removed);
+            return Err(CommandError::NotAllowed(format!("there is nothing to do: {how}")));
+        }
+        if !members.contains_key(&office) {
+            return Err(CommandError::UnknownMember(office.to_string()));
+        }
+        if office != own && !is_admin(&own) && !ledger.roster.succeeds(&own, &office) {
+            return Err(CommandError::NotAllowed(
+                "only admins remove others; `fasti members` shows who is one".into(),
+            ));
+        }
+        if office == own && is_admin(&own) {
+            return Err(CommandError::NotAllowed(
+                "an admin can't leave by itself, as nobody might be left who invites and removes; ask \
+                 another admin, or invite one with `fasti invite --role admin`"
+                    .into(),
+            ));
+        }
+        let remove = Statement::Remove(Remove { office });
+        ledger.write(&remove, context.fresh, context.time).map_err(too_large)?;
+        Ok(Answer::Removed)
+    }
+
+    fn succeed(&mut self, context: Context, succeed: Succeed) -> Reply {
+        let ledger = &mut self.ledger;
+        let own = ledger.office();
+        let good = ledger.roster.known(&succeed.office).is_none()
+            && succeed.is_proved(&ledger.network, &own, &*ledger.verifier);
+        if !good {
+            let problem = "the new key is known already, or did not sign".into();
+            return Err(CommandError::Invalid { path: "office".into(), problem });
+        }
+        ledger
+            .write(&Statement::Succeed(succeed), context.fresh, context.time)
+            .map_err(too_large)?;
         Ok(Answer::Admitted)
     }
 }

@@ -1,17 +1,22 @@
-//! Who belongs to the network: a fold over the statements, each judged by what lies under it, so that
-//! all nodes find the same. Membership only grows here, and so needs no order.
+//! Who belongs to the network: a fold over the statements, each judged by what lies under it. Which removals
+//! count, and which entries of removed members, doesn't follow from what lies under them alone: that is
+//! `removal`'s.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::entry::Verifier;
 use crate::graph::{Graph, Index};
 use crate::ids::{EntryHash, NetworkId, OfficeId, TicketId};
-use crate::statement::{Admit, Found, Invite, Role};
+use crate::row::Void;
+use crate::statement::{Admit, Found, Invite, Remove, Role, Statement, Succeed};
 
 /// Longest name of an office in bytes.
 pub(crate) const NAME_BYTES_MAX: usize = 200;
 
-/// A member.
+/// The roles of those who write.
+const WRITERS: [Role; 3] = [Role::Admin, Role::Approver, Role::Office];
+
+/// Who is or was a member.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Member {
     pub(crate) name: String,
@@ -19,6 +24,8 @@ pub(crate) struct Member {
     /// The entries that admitted it, by hash, with what each gives: more than one if two sponsors did so
     /// without knowing of each other.
     admissions: BTreeMap<EntryHash, Admission>,
+    /// The entries that removed it.
+    pub(crate) removals: BTreeMap<EntryHash, Removal>,
     pub(crate) shared_ticket: bool,
 }
 
@@ -27,6 +34,27 @@ struct Admission {
     at: Index,
     name: String,
     roles: Vec<Role>,
+    rank: Rank,
+    /// Whose key it succeeds.
+    predecessor: Option<OfficeId>,
+}
+
+/// A removal that counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Removal {
+    pub(crate) at: Index,
+    pub(crate) by: OfficeId,
+    pub(crate) time: i64,
+}
+
+/// Seniority, for admins who remove each other at once: how many invitations lie between the founder and
+/// the office, when the last of them was written, and its hash. All of it is said by who invited, who is
+/// senior itself, so that nobody can make himself more senior than he is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Rank {
+    depth: u32,
+    time: i64,
+    invite: EntryHash,
 }
 
 impl Member {
@@ -43,19 +71,39 @@ impl Member {
             .collect();
         self.roles = roles.into_iter().collect();
     }
+
+    /// The first of the entries that removed it, as their authors' clocks have it.
+    pub(crate) fn removal(&self) -> Option<&Removal> {
+        self.removals.values().min_by_key(|it| (it.time, it.by))
+    }
+
+    /// Where it was admitted.
+    pub(crate) fn admissions(&self) -> impl Iterator<Item = Index> {
+        self.admissions.values().map(|admission| admission.at)
+    }
 }
 
 #[derive(Clone, Debug, Default)]
 struct TicketState {
     /// The entries that promised it, by hash.
-    invites: BTreeMap<EntryHash, (Index, Invite)>,
+    invites: BTreeMap<EntryHash, Promise>,
     used_by: BTreeSet<OfficeId>,
     used_at: Vec<Index>,
+}
+
+#[derive(Clone, Debug)]
+struct Promise {
+    at: Index,
+    by: OfficeId,
+    /// Of who is admitted by it.
+    rank: Rank,
+    invite: Invite,
 }
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Roster {
     members: BTreeMap<OfficeId, Member>,
+    removed: BTreeMap<OfficeId, Member>,
     tickets: BTreeMap<TicketId, TicketState>,
     /// Everyone whom an entry that is held would admit, rightly or not. Entries of others are not taken
     /// from anybody, so that strangers can't fill our disk.
@@ -71,99 +119,243 @@ impl Roster {
         self.members.get(office)
     }
 
+    /// Those who were members and are no more.
+    pub(crate) fn removed(&self) -> &BTreeMap<OfficeId, Member> {
+        &self.removed
+    }
+
+    /// Who is a member, or was.
+    pub(crate) fn known(&self, office: &OfficeId) -> Option<&Member> {
+        self.members.get(office).or_else(|| self.removed.get(office))
+    }
+
     pub(crate) fn is_named(&self, office: &OfficeId) -> bool {
         self.named.contains(office)
     }
 
-    /// An entry speaks of this office as of a member.
-    pub(crate) fn name(&mut self, office: OfficeId) {
-        self.named.insert(office);
+    /// Whether an office goes on under a new key that this is.
+    pub(crate) fn succeeds(&self, new: &OfficeId, old: &OfficeId) -> bool {
+        let admissions = self.known(new).into_iter().flat_map(|it| it.admissions.values());
+        admissions.into_iter().any(|it| it.predecessor == Some(*old))
     }
 
-    pub(crate) fn found(&mut self, author: OfficeId, found: &Found, hash: EntryHash, at: Index) {
-        self.named.insert(author);
-        let roles = vec![Role::Admin, Role::Approver, Role::Office];
-        let admission = Admission { at, name: found.name.clone(), roles };
-        self.members.entry(author).or_default().add(hash, admission);
+    // ---- Judging ----
+
+    /// Whether a statement may be made where it stands, by what lies under it. Only that counts, so
+    /// that all nodes judge alike.
+    pub(crate) fn judge(&self, ground: &Ground<'_>, claim: &Claim<'_>) -> Result<(), Void> {
+        let may = |roles: &[Role]| match self.ranks(ground.graph, claim, roles).next() {
+            Some(_) => Ok(()),
+            None => Err(Void::NotAllowed),
+        };
+        match claim.statement {
+            // Its hash is the network's id: nothing else can be it, wherever it comes in the log.
+            Statement::Found(_) if claim.hash.0 == ground.network.0 => Ok(()),
+            Statement::Found(_) => Err(Void::SecondFounding),
+            Statement::Invite(invite) => {
+                may(&[Role::Admin])?;
+                is_sound(invite).then_some(()).ok_or(Void::Malformed)
+            }
+            Statement::Admit(admit) => {
+                may(&WRITERS)?;
+                self.check_admit(ground, admit, claim.parents, claim.time)
+                    .map_err(|_| Void::BadAdmission)
+            }
+            Statement::Change(_) => may(&WRITERS),
+            Statement::Remove(remove) => self.check_remove(ground.graph, claim, remove),
+            Statement::Succeed(succeed) => {
+                may(&WRITERS)?;
+                let good = !self.is_known_under(ground.graph, &succeed.office, claim.parents)
+                    && succeed.is_proved(ground.network, &claim.author, ground.verifier);
+                good.then_some(()).ok_or(Void::BadAdmission)
+            }
+        }
     }
 
-    /// Which admissions of an office give it one of these roles in an entry on top of these. Only what
-    /// lies under the entry counts, so that all nodes judge alike.
-    pub(crate) fn may(&self, graph: &Graph, by: &Author<'_>, roles: &[Role]) -> bool {
-        let Some(member) = self.members.get(&by.office) else { return false };
-        let gives =
-            |admission: &&Admission| admission.roles.iter().any(|role| roles.contains(role));
-        member.admissions.values().filter(gives).any(|admission| {
-            graph.is_known_under(by.branch, admission.at)
-                || graph.is_under(admission.at, by.parents)
-        })
+    /// How senior the author is by each of its admissions under the entry that gives one of these roles.
+    fn ranks(
+        &self,
+        graph: &Graph,
+        claim: &Claim<'_>,
+        roles: &[Role],
+    ) -> impl Iterator<Item = Rank> {
+        let admissions =
+            self.known(&claim.author).into_iter().flat_map(|it| it.admissions.values());
+        let gives = |it: &&Admission| it.roles.iter().any(|role| roles.contains(role));
+        let under = |it: &&Admission| {
+            graph.is_known_under(claim.branch, it.at) || graph.is_under(it.at, claim.parents)
+        };
+        admissions.filter(gives).filter(under).map(|it| it.rank)
     }
 
-    /// The admissions of an office that lie under an entry: asked again for each entry of its log.
-    pub(crate) fn admissions_under(&self, graph: &Graph, by: &Author<'_>) -> Vec<Index> {
-        let Some(member) = self.members.get(&by.office) else { return Vec::new() };
-        let new = member.admissions.values().filter(|it| !graph.is_known_under(by.branch, it.at));
-        new.map(|it| it.at).filter(|at| graph.is_under(*at, by.parents)).collect()
+    /// How senior the author of a removal is: the most that an admission under it says.
+    pub(crate) fn rank(&self, graph: &Graph, claim: &Claim<'_>) -> Option<Rank> {
+        self.ranks(graph, claim, &[Role::Admin])
+            .min()
+            .or_else(|| self.ranks(graph, claim, &WRITERS).min())
     }
 
-    pub(crate) fn invite(&mut self, invite: Invite, hash: EntryHash, at: Index) {
-        self.tickets.entry(invite.ticket).or_default().invites.insert(hash, (at, invite));
+    fn check_remove(&self, graph: &Graph, claim: &Claim<'_>, remove: &Remove) -> Result<(), Void> {
+        let is_admin = self.ranks(graph, claim, &[Role::Admin]).next().is_some();
+        if is_admin && remove.office == claim.author {
+            // Two who left at once might leave nobody.
+            return Err(Void::NotAllowed);
+        }
+        let author = self.known(&claim.author);
+        let mut admissions = author.into_iter().flat_map(|it| it.admissions.values());
+        let own = remove.office == claim.author
+            || admissions.any(|it| {
+                it.predecessor == Some(remove.office) && graph.is_under(it.at, claim.parents)
+            });
+        let writes = || self.ranks(graph, claim, &WRITERS).next().is_some();
+        if !is_admin && !(own && writes()) {
+            return Err(Void::NotAllowed);
+        }
+        let known = self.is_known_under(graph, &remove.office, claim.parents);
+        known.then_some(()).ok_or(Void::NoEffect)
+    }
+
+    /// Whether an office was admitted by something under these.
+    fn is_known_under(&self, graph: &Graph, office: &OfficeId, parents: &[Index]) -> bool {
+        let mut admissions = self.known(office).into_iter().flat_map(Member::admissions);
+        admissions.any(|at| graph.is_under(at, parents))
+    }
+
+    /// Whether an office was removed by something under these.
+    fn is_removed_under(&self, graph: &Graph, office: &OfficeId, parents: &[Index]) -> bool {
+        let removed = self.removed.get(office);
+        let mut removals = removed.into_iter().flat_map(|it| it.removals.values());
+        removals.any(|removal| graph.is_under(removal.at, parents))
+    }
+
+    /// The admissions of an entry's author that lie under it: asked again for each entry of its log.
+    pub(crate) fn admissions_under(
+        &self,
+        graph: &Graph,
+        author: &OfficeId,
+        branch: Option<u32>,
+        parents: &[Index],
+    ) -> Vec<Index> {
+        let admissions = self.known(author).into_iter().flat_map(Member::admissions);
+        let new = admissions.filter(|at| !graph.is_known_under(branch, *at));
+        new.filter(|at| graph.is_under(*at, parents)).collect()
     }
 
     /// Whether an entry on top of these, written at this time, may admit: its ticket must be known and
-    /// unused under it, and not expired. Uses of one ticket that don't know of each other all
-    /// count, as nobody could order them without taking a member away again; people are shown.
+    /// unused under it, and not expired, and whoever made it not removed. Uses of one ticket that don't know
+    /// of each other all count, as nobody could order them without taking a member away again; people
+    /// are shown.
     pub(crate) fn check_admit(
         &self,
-        ledger: &Ground<'_>,
+        ground: &Ground<'_>,
         admit: &Admit,
         parents: &[Index],
         time: i64,
     ) -> Result<(), TicketFault> {
-        let graph = ledger.graph;
+        let graph = ground.graph;
         let ticket = self.tickets.get(&admit.ticket).ok_or(TicketFault::Unknown)?;
-        let invite = ticket.invite_under(graph, parents).ok_or(TicketFault::Unknown)?;
-        if time > invite.expires {
+        let promise = ticket.promise_under(graph, parents).ok_or(TicketFault::Unknown)?;
+        if time > promise.invite.expires {
             return Err(TicketFault::Expired);
         }
         if ticket.used_at.iter().any(|used| graph.is_under(*used, parents)) {
             return Err(TicketFault::Used);
         }
-        if !admit.is_proved(ledger.network, ledger.verifier) {
+        if self.is_removed_under(graph, &promise.by, parents) {
+            return Err(TicketFault::Revoked);
+        }
+        if !admit.is_proved(ground.network, ground.verifier) {
             return Err(TicketFault::NotProved);
         }
+        if self.is_removed_under(graph, &admit.office, parents) {
+            return Err(TicketFault::Removed);
+        }
         // Another ticket gives a member nothing, and nobody may take a role away by handing one in.
-        let known = self.members.get(&admit.office);
-        if known.is_some_and(|it| it.admissions.values().any(|it| graph.is_under(it.at, parents))) {
+        if self.is_known_under(graph, &admit.office, parents) {
             return Err(TicketFault::Member);
         }
         Ok(())
     }
 
-    /// Takes an admission that was found good.
-    pub(crate) fn admit(
-        &mut self,
-        graph: &Graph,
-        admit: &Admit,
-        parents: &[Index],
-        hash: EntryHash,
-        at: Index,
-    ) {
-        self.named.insert(admit.office);
+    // ---- Folding ----
+
+    /// Lets a statement that was found good take effect.
+    pub(crate) fn fold(&mut self, graph: &Graph, claim: &Claim<'_>, at: Index) {
+        match claim.statement {
+            Statement::Found(found) => self.found(claim, found, at),
+            Statement::Invite(invite) => self.invite(graph, claim, invite, at),
+            Statement::Admit(admit) => self.admit(graph, claim, admit, at),
+            Statement::Remove(remove) => self.remove(claim, remove, at),
+            Statement::Succeed(succeed) => self.succeed(graph, claim, succeed, at),
+            Statement::Change(_) => {}
+        }
+    }
+
+    /// Notes whom a statement would admit, even if it counts for nothing.
+    pub(crate) fn name(&mut self, office: OfficeId) {
+        self.named.insert(office);
+    }
+
+    fn office(&mut self, office: OfficeId) -> &mut Member {
+        match self.removed.get_mut(&office) {
+            Some(removed) => removed,
+            None => self.members.entry(office).or_default(),
+        }
+    }
+
+    fn found(&mut self, claim: &Claim<'_>, found: &Found, at: Index) {
+        self.named.insert(claim.author);
+        let roles = vec![Role::Admin, Role::Approver, Role::Office];
+        let rank = Rank { depth: 0, time: claim.time, invite: claim.hash };
+        let admission = Admission { at, name: found.name.clone(), roles, rank, predecessor: None };
+        self.office(claim.author).add(claim.hash, admission);
+    }
+
+    fn invite(&mut self, graph: &Graph, claim: &Claim<'_>, invite: &Invite, at: Index) {
+        let Some(inviter) = self.ranks(graph, claim, &[Role::Admin]).min() else { return };
+        let rank = Rank { depth: inviter.depth + 1, time: claim.time, invite: claim.hash };
+        let promise = Promise { at, by: claim.author, rank, invite: invite.clone() };
+        self.tickets.entry(invite.ticket).or_default().invites.insert(claim.hash, promise);
+    }
+
+    fn admit(&mut self, graph: &Graph, claim: &Claim<'_>, admit: &Admit, at: Index) {
         let Some(ticket) = self.tickets.get_mut(&admit.ticket) else { return };
-        let Some(invite) = ticket.invite_under(graph, parents).cloned() else { return };
+        let Some(promise) = ticket.promise_under(graph, claim.parents).cloned() else { return };
         ticket.used_by.insert(admit.office);
         ticket.used_at.push(at);
         let shared =
             if ticket.used_by.len() > 1 { ticket.used_by.clone() } else { BTreeSet::new() };
-        let admission = Admission { at, name: invite.name, roles: invite.roles };
-        self.members.entry(admit.office).or_default().add(hash, admission);
+        let Invite { name, roles, .. } = promise.invite;
+        let admission = Admission { at, name, roles, rank: promise.rank, predecessor: None };
+        self.office(admit.office).add(claim.hash, admission);
         for office in shared {
-            if let Some(member) = self.members.get_mut(&office) {
-                member.shared_ticket = true;
-            }
+            self.office(office).shared_ticket = true;
         }
     }
+
+    fn remove(&mut self, claim: &Claim<'_>, remove: &Remove, at: Index) {
+        let removal = Removal { at, by: claim.author, time: claim.time };
+        if let Some(member) = self.members.remove(&remove.office) {
+            self.removed.insert(remove.office, member);
+        }
+        if let Some(removed) = self.removed.get_mut(&remove.office) {
+            removed.removals.insert(claim.hash, removal);
+        }
+    }
+
+    fn succeed(&mut self, graph: &Graph, claim: &Claim<'_>, succeed: &Succeed, at: Index) {
+        let Some(rank) = self.rank(graph, claim) else { return };
+        let Some(member) = self.known(&claim.author) else { return };
+        let under: Vec<&Admission> =
+            member.admissions.values().filter(|it| graph.is_under(it.at, claim.parents)).collect();
+        let name = under.first().map(|first| first.name.clone()).unwrap_or_default();
+        let roles: BTreeSet<Role> = under.iter().flat_map(|it| it.roles.iter().copied()).collect();
+        let roles = roles.into_iter().collect();
+        let admission = Admission { at, name, roles, rank, predecessor: Some(claim.author) };
+        self.office(succeed.office).add(claim.hash, admission);
+    }
+
+    // ---- Tickets ----
 
     /// Whether this office was admitted with this ticket.
     pub(crate) fn is_used_by(&self, ticket: &TicketId, office: &OfficeId) -> bool {
@@ -173,27 +365,32 @@ impl Roster {
     /// Tickets that someone may still come with. Used ones stay for whoever used them, whose first
     /// answer may have been lost.
     pub(crate) fn open_tickets(&self, now: i64) -> BTreeSet<TicketId> {
+        let open = |promise: &Promise| {
+            promise.invite.expires >= now && !self.removed.contains_key(&promise.by)
+        };
         self.tickets
             .iter()
-            .filter(|(_, ticket)| ticket.invites.values().any(|(_, invite)| invite.expires >= now))
+            .filter(|(_, ticket)| ticket.invites.values().any(open))
             .map(|(id, _)| *id)
             .collect()
     }
 }
 
 impl TicketState {
-    fn invite_under(&self, graph: &Graph, parents: &[Index]) -> Option<&Invite> {
-        let mut invites = self.invites.values();
-        invites.find(|(at, _)| graph.is_under(*at, parents)).map(|(_, invite)| invite)
+    fn promise_under(&self, graph: &Graph, parents: &[Index]) -> Option<&Promise> {
+        self.invites.values().find(|promise| graph.is_under(promise.at, parents))
     }
 }
 
-/// Who wrote an entry, and on top of what.
-pub(crate) struct Author<'a> {
-    pub(crate) office: OfficeId,
-    /// The branch that the entry makes longer, if it does.
+/// A statement and where it stands.
+pub(crate) struct Claim<'a> {
+    pub(crate) author: OfficeId,
+    pub(crate) hash: EntryHash,
+    /// The branch that its entry makes longer, if it does.
     pub(crate) branch: Option<u32>,
     pub(crate) parents: &'a [Index],
+    pub(crate) time: i64,
+    pub(crate) statement: &'a Statement,
 }
 
 /// What judging a statement needs besides the roster.
@@ -219,8 +416,10 @@ pub(crate) enum TicketFault {
     Unknown,
     Expired,
     Used,
+    Revoked,
     NotProved,
     Member,
+    Removed,
 }
 
 impl TicketFault {
@@ -229,7 +428,11 @@ impl TicketFault {
             Self::Unknown => "no admin of this network has made it",
             Self::Expired => "it has expired",
             Self::Used => "it has been used",
+            Self::Revoked => "the admin who made it was removed since",
             Self::Member => "its holder is a member already",
+            Self::Removed => {
+                "its holder was removed from the network: to come back, join with a new folder, and so a new key"
+            }
             Self::NotProved => "its key did not sign the request",
         }
     }

@@ -26,12 +26,17 @@ pub enum Void {
     Malformed,
     /// The author was not a member when writing it, or may not write.
     NotAllowed,
-    /// Its edits come to nothing (the fields that they remove are not there), or to too many operations.
+    /// Its edits come to nothing (the fields that they remove are not there), or to too many operations; or it
+    /// removes nobody.
     NoEffect,
     /// Another founding entry.
     SecondFounding,
-    /// The ticket was unknown, expired, used, or not proved.
-    BadTicket,
+    /// The ticket was unknown, expired, used, revoked or not proved; or the new key was.
+    BadAdmission,
+    /// Its author was removed: see [`crate::statement::Remove`].
+    Removed,
+    /// It made this program fail: see `Ledger::quarantine`.
+    Quarantined,
 }
 
 /// What the document needs to know of an applied change without decoding it again.

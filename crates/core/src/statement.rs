@@ -102,6 +102,43 @@ impl Admit {
     }
 }
 
+/// An admin's statement that an office is no member any more, for ever: who is to come back comes with a new
+/// key. A member who is no admin may say it of itself, and each of the key that it succeeded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remove {
+    /// Whom.
+    pub office: OfficeId,
+}
+
+/// A member's statement that it goes on under a new key, with the name and the roles that it has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Succeed {
+    /// The new key.
+    pub office: OfficeId,
+    /// By the new key, over network and old key: so that nobody can name a key of another's.
+    pub proof: Signature,
+}
+
+impl Succeed {
+    /// Made by who holds both keys.
+    pub fn new(network: &NetworkId, old: &OfficeId, new: &Signer) -> Self {
+        Self { office: new.office(), proof: new.sign(&Self::claim(network, old)) }
+    }
+
+    /// Whether the new key's holder wanted to succeed this office.
+    pub fn is_proved(&self, network: &NetworkId, old: &OfficeId, verifier: &dyn Verifier) -> bool {
+        verifier.verify(&self.office, &Self::claim(network, old), &self.proof)
+    }
+
+    fn claim(network: &NetworkId, old: &OfficeId) -> [u8; 32] {
+        let mut sha = Sha256::new();
+        sha.update(b"fasti/succeed/1\0");
+        sha.update(network.0);
+        sha.update(old.0);
+        sha.finalize().into()
+    }
+}
+
 /// A change of a document: what its author edited and nothing else. The Automerge change that it becomes
 /// follows from it and from what lies under its entry, and is made by every node for itself
 /// ([`crate::Document`]): so nothing that a peer could craft reaches Automerge.
@@ -150,6 +187,10 @@ pub enum Statement {
     Admit(Admit),
     /// Kind 3.
     Change(DocumentChange),
+    /// Kind 4.
+    Remove(Remove),
+    /// Kind 5.
+    Succeed(Succeed),
 }
 
 /// Why a body could not be read.
@@ -162,6 +203,15 @@ pub enum Unreadable {
 }
 
 impl Statement {
+    /// Whom it would admit, if it counts.
+    pub(crate) fn admits(&self) -> Option<OfficeId> {
+        match self {
+            Self::Admit(admit) => Some(admit.office),
+            Self::Succeed(succeed) => Some(succeed.office),
+            Self::Found(_) | Self::Invite(_) | Self::Change(_) | Self::Remove(_) => None,
+        }
+    }
+
     /// The number of its kind and its body. Numbers are never reused.
     pub fn encode(&self) -> (u16, Vec<u8>) {
         let (kind, body) = match self {
@@ -169,6 +219,8 @@ impl Statement {
             Self::Invite(invite) => (1, postcard::to_stdvec(invite)),
             Self::Admit(admit) => (2, postcard::to_stdvec(admit)),
             Self::Change(change) => (3, postcard::to_stdvec(change)),
+            Self::Remove(remove) => (4, postcard::to_stdvec(remove)),
+            Self::Succeed(succeed) => (5, postcard::to_stdvec(succeed)),
         };
         (kind, body.unwrap_or_default())
     }
@@ -184,6 +236,8 @@ impl Statement {
                 Ok(_) => Err(Unreadable::Unknown),
                 Err(_) => Err(Unreadable::Malformed),
             },
+            4 => exactly(body).map(Self::Remove),
+            5 => exactly(body).map(Self::Succeed),
             _ => Err(Unreadable::Unknown),
         }
     }

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::command::{
-    ConflictValue, ConflictView, Deliveries, EventView, EventsQuery, MemberView, Object, StatusView,
+    ConflictValue, ConflictView, Deliveries, EventView, EventsQuery, FormerMemberView, MemberView,
+    Object, StatusView,
 };
 use crate::event;
 use crate::gossip::Gossip;
@@ -17,6 +18,7 @@ use crate::graph::{Index, Node};
 use crate::ids::OfficeId;
 use crate::ledger::Ledger;
 use crate::notice::{SignedNotice, Topic};
+use crate::roster::Member;
 
 /// Most events on one page.
 pub(crate) const PAGE_MAX: usize = 1000;
@@ -120,7 +122,36 @@ fn conflict(ledger: &Ledger, uid: &str, path: &str) -> ConflictView {
 }
 
 fn name(ledger: &Ledger, office: &OfficeId) -> String {
-    ledger.roster.member(office).map(|member| member.name.clone()).unwrap_or_default()
+    ledger.roster.known(office).map(|member| member.name.clone()).unwrap_or_default()
+}
+
+/// Those who were members, by their keys.
+pub(crate) fn former_members(ledger: &Ledger) -> Vec<FormerMemberView> {
+    let former = ledger.roster.removed().iter().filter_map(|(office, member)| {
+        let removal = member.removal()?;
+        Some(FormerMemberView {
+            office: *office,
+            name: member.name.clone(),
+            roles: member.roles.clone(),
+            removed_by: removal.by,
+            removed_by_name: name(ledger, &removal.by),
+            removed: removal.time,
+            cut: ledger.cut_of(office),
+        })
+    });
+    former.collect()
+}
+
+/// How an office came to be no member, in a sentence for people.
+pub(crate) fn was_removed(ledger: &Ledger, member: &Member) -> String {
+    let Some(removal) = member.removal() else { return String::new() };
+    let when = utc(removal.time);
+    let when = when.as_str().unwrap_or_default();
+    let (who, by) = (&member.name, name(ledger, &removal.by));
+    format!(
+        "{who} was removed from the network by {by} on {when}; to come back it needs a new ticket, and a \
+         new folder to join in"
+    )
 }
 
 pub(crate) fn members(ledger: &mut Ledger, gossip: &Gossip, wall: i64) -> Vec<MemberView> {

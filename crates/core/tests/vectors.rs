@@ -62,7 +62,7 @@ fn computed() -> BTreeMap<String, String> {
     let mut config = Config::new(network, founder.clone(), [4; 32]);
     config.version = "0.1.0".into();
     let stored = Stored { incarnation: Some(log.incarnation), ..Stored::default() };
-    let rows = [Ok::<_, Infallible>(row.clone())];
+    let rows = || Ok(std::iter::once(Ok::<_, Infallible>(row.clone())));
     let mut core = Core::open(config, stored, rows, now).unwrap();
     put("found.frontier", core.frontier().to_string());
 

@@ -91,7 +91,7 @@ fn as_an_older_version_left_them(rows: &[Row], author: OfficeId, from: u64) -> V
 fn open(world: &World, seed: u8, stored: Stored, rows: &[Row]) -> (Core, Vec<Write>) {
     let now = fasti_core::Now { monotonic: fasti_core::Instant(0), wall: world.wall() };
     let config = Config::new(world.network, signer(seed), [seed; 32]);
-    let rows = rows.iter().cloned().map(Ok::<_, Infallible>);
+    let rows = || Ok(rows.iter().cloned().map(Ok::<_, Infallible>));
     let mut core = Core::open(config, stored, rows, now).unwrap();
     let mut written = Vec::new();
     let step = core.step(now);

@@ -189,7 +189,7 @@ fn open(store: &Store, signer: &Signer, now: Now, settled: bool) -> anyhow::Resu
     let reader = store.reader();
     let stored = Stored { settled, ..snapshots::load(&reader)? };
     let covered = stored.snapshot.as_ref().map_or(0, |(entries, _)| *entries);
-    let rows = reader.rows(0)?.map(|item| item.map(|(_, row)| row));
+    let rows = || Ok(reader.rows(0)?.map(|item| item.map(|(_, row)| row)));
     Ok((Core::open(config, stored, rows, now)?, covered))
 }
 

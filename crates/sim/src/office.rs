@@ -113,7 +113,7 @@ impl World {
         config.verifier = self.memo.clone();
         let sponsor = office.sponsor.map(|sponsor| (self.offices[sponsor].id, Vec::new()));
         config.bootstrap = sponsor.into_iter().collect();
-        let rows = office.disk.rows.iter().map(|row| Ok::<_, Infallible>((**row).clone()));
+        let rows = || Ok(office.disk.rows.iter().map(|row| Ok::<_, Infallible>((**row).clone())));
         let stored = Stored { settled, ..office.disk.stored() };
         let opened = catch_unwind(AssertUnwindSafe(|| Core::open(config, stored, rows, now)));
         let core = match opened {

@@ -40,8 +40,9 @@ impl World {
         let mut config = Config::new(network, founder.clone(), self.dice.bytes());
         config.verifier = self.memo.clone();
         let stored = Stored { incarnation: Some(log.incarnation), ..Stored::default() };
-        let mut core = Core::open(config, stored, [Ok::<_, Infallible>(row.clone())], now)
-            .map_err(|error| broken(error.to_string()))?;
+        let rows = || Ok(std::iter::once(Ok::<_, Infallible>(row.clone())));
+        let mut core =
+            Core::open(config, stored, rows, now).map_err(|error| broken(error.to_string()))?;
         for (at, signer) in (1..).zip(others) {
             let key = ticket_key(at);
             let invite = Invite {

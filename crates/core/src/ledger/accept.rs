@@ -148,11 +148,9 @@ impl Ledger {
         let mut named = BTreeSet::new();
         for (hash, entry) in runs.iter().flat_map(|run| &run.entries) {
             match Statement::decode(entry.link.kind, &entry.link.body) {
-                Ok(Statement::Admit(admit)) => {
-                    named.insert(admit.office);
-                }
+                Ok(statement) => named.extend(statement.admits()),
                 Err(Unreadable::Unknown) => return Ok(()),
-                Ok(_) | Err(Unreadable::Malformed) => {}
+                Err(Unreadable::Malformed) => {}
             }
             if hash.0 == self.network.0 {
                 named.insert(entry.log.author);

@@ -82,7 +82,7 @@ impl Ledger {
         self.append(hash, entry, None);
         self.unsigned_bytes += size;
         if let Some(Write::Entry { row, .. }) = self.writes.last() {
-            if row.standing == Standing::Deferred {
+            if row.standing == Standing::Deferred && !self.stale {
                 self.alarms.push(
                     "this node writes under rules that it doesn't understand itself: upgrade it"
                         .into(),

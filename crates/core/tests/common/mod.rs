@@ -123,7 +123,7 @@ impl World {
             judge_again: disk.judge_again,
             ..Stored::default()
         };
-        let rows = disk.rows.iter().cloned().map(Ok::<_, Infallible>);
+        let rows = || Ok(disk.rows.iter().cloned().map(Ok::<_, Infallible>));
         let core = Core::open(config, stored, rows, self.now).unwrap();
         let id = core.office();
         self.offices.insert(id, Office { core, disk, signer, seed, alarms: Vec::new() });
@@ -190,8 +190,35 @@ impl World {
     pub fn join(&mut self, sponsor: OfficeId, seed: u8, name: &str) -> OfficeId {
         let ticket = signer(seed.wrapping_add(100));
         self.invite(sponsor, &ticket, name, i64::MAX).unwrap();
-        self.admit(sponsor, &ticket, signer(seed).office()).unwrap();
+        self.start_with(sponsor, seed, &ticket)
+    }
+
+    /// Admits and starts an office that comes with a ticket.
+    pub fn start_with(&mut self, sponsor: OfficeId, seed: u8, ticket: &Signer) -> OfficeId {
+        self.admit(sponsor, ticket, signer(seed).office()).unwrap();
         self.open(seed, Disk::default(), BTreeMap::from([(sponsor, Vec::new())]))
+    }
+
+    /// Starts an office with another's disk, under its own key.
+    pub fn start_again_as(&mut self, seed: u8, disk: Disk) -> OfficeId {
+        self.open(seed, Disk { incarnation: None, ..disk }, BTreeMap::new())
+    }
+
+    /// A world of one office with another's disk, and none of its memory.
+    pub fn copy_of(&self, id: OfficeId, seed: u8) -> Self {
+        let mut world = Self {
+            network: self.network,
+            offices: BTreeMap::new(),
+            links: BTreeSet::new(),
+            mail: VecDeque::new(),
+            now: self.now,
+            requests: 0,
+            replies: BTreeMap::new(),
+            bytes: BTreeMap::new(),
+        };
+        let Disk { rows, .. } = self.offices[&id].disk.clone();
+        world.open(seed, Disk { rows, ..Disk::default() }, BTreeMap::new());
+        world
     }
 
     pub fn link(&mut self, a: OfficeId, b: OfficeId) {
