@@ -208,7 +208,7 @@ impl Roster {
                 it.predecessor == Some(remove.office) && graph.is_under(it.at, claim.parents)
             });
         let writes = || self.ranks(graph, claim, &WRITERS).next().is_some();
-        if !is_admin && !(own && writes()) {
+        if !(is_admin || own && writes()) {
             return Err(Void::NotAllowed);
         }
         let known = self.is_known_under(graph, &remove.office, claim.parents);

@@ -187,7 +187,12 @@ impl Calendar {
             }
             Command::Resolve { conflict, keep } => self.resolve(conflict, keep),
             Command::Invite(_) => Ok(Answer::Invited { network: NetworkId([0xee; 32]) }),
-            Command::Admit(_) => Ok(Answer::Admitted),
+            Command::Admit(_) | Command::Succeed(_) => Ok(Answer::Admitted),
+            Command::Remove { office } if members().iter().any(|it| it.office == office) => {
+                Ok(Answer::Removed)
+            }
+            Command::Remove { office } => Err(CommandError::UnknownMember(office.to_string())),
+            Command::FormerMembers => Ok(Answer::FormerMembers(Vec::new())),
             Command::Event { uid } => Ok(Answer::Event(self.view(&uid)?)),
             Command::Events(query) => Ok(self.page(&query)),
             Command::Conflicts => Ok(Answer::Conflicts(self.conflicts.clone())),

@@ -1,4 +1,4 @@
-//! The network: its members, how the node stands to them, and invitations.
+//! The network: its members and those who were, how the node stands to them, and invitations.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -7,15 +7,16 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use fasti_core::statement::{Invite, Role};
+use fasti_core::entry::Signature;
+use fasti_core::statement::{Invite, Role, Succeed};
 use fasti_core::ticket::Ticket;
-use fasti_core::{Answer, Command, CommandError, NetworkId};
+use fasti_core::{Answer, Command, CommandError, NetworkId, OfficeId};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::body;
 use crate::problem::Problem;
-use crate::routes::Door;
+use crate::routes::{Door, Id};
 
 /// A day: a ticket is a key, and keys that lie around get lost.
 const TTL_S: u64 = 24 * 60 * 60;
@@ -26,6 +27,49 @@ const TTL_S_MAX: u64 = 365 * 24 * 60 * 60;
 pub(crate) async fn list(State(door): State<Door>) -> Result<Json<Value>, Problem> {
     match door.handle.ask(Command::Members).await? {
         Answer::Members(members) => Ok(Json(json!({ "members": members }))),
+        _ => Err(Problem::unexpected()),
+    }
+}
+
+pub(crate) async fn former(State(door): State<Door>) -> Result<Json<Value>, Problem> {
+    match door.handle.ask(Command::FormerMembers).await? {
+        Answer::FormerMembers(members) => Ok(Json(json!({ "members": members }))),
+        _ => Err(Problem::unexpected()),
+    }
+}
+
+pub(crate) async fn remove(State(door): State<Door>, id: Id) -> Result<StatusCode, Problem> {
+    let office = id.0.parse().map_err(|_| CommandError::UnknownMember(id.0))?;
+    match door.handle.ask(Command::Remove { office }).await? {
+        Answer::Removed => Ok(StatusCode::NO_CONTENT),
+        _ => Err(Problem::unexpected()),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Successor {
+    office: OfficeId,
+    /// 128 hex digits.
+    proof: String,
+}
+
+/// The new key's secret stays with the caller, who made the proof with it.
+pub(crate) async fn succeed(
+    State(door): State<Door>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, Problem> {
+    body::require_media_type(&headers, &["application/json"])?;
+    let asked: Successor = body::parse(&body::read(body, body::EVENT_BYTES_MAX).await?)?;
+    let mut proof = [0; 64];
+    hex::decode_to_slice(&asked.proof, &mut proof).map_err(|_| CommandError::Invalid {
+        path: "proof".into(),
+        problem: "expected 128 hex digits".into(),
+    })?;
+    let succeed = Succeed { office: asked.office, proof: Signature::from_bytes(&proof) };
+    match door.handle.ask(Command::Succeed(succeed)).await? {
+        Answer::Admitted => Ok(StatusCode::NO_CONTENT),
         _ => Err(Problem::unexpected()),
     }
 }

@@ -7,7 +7,7 @@ use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, Uri};
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodRouter, get, post, put};
+use axum::routing::{MethodRouter, delete, get, post, put};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
@@ -45,7 +45,7 @@ pub(crate) fn router(door: Door) -> Router {
 }
 
 /// Routes that need the token.
-pub(crate) fn guarded_routes() -> [(&'static str, MethodRouter<Door>); 12] {
+pub(crate) fn guarded_routes() -> [(&'static str, MethodRouter<Door>); 15] {
     [
         ("/v1/publish", post(publish::publish)),
         ("/v1/events", get(events::list).post(events::create)),
@@ -55,6 +55,9 @@ pub(crate) fn guarded_routes() -> [(&'static str, MethodRouter<Door>); 12] {
         ),
         ("/v1/stream", get(stream::stream)),
         ("/v1/members", get(members::list)),
+        ("/v1/members/former", get(members::former)),
+        ("/v1/members/{office}", delete(members::remove)),
+        ("/v1/successor", post(members::succeed)),
         ("/v1/status", get(members::status)),
         ("/v1/invite", post(members::invite)),
         ("/v1/conflicts", get(conflicts::list)),

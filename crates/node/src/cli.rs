@@ -48,7 +48,24 @@ pub enum Call {
     /// Run the node, until SIGTERM or Ctrl-C
     Run(RunArgs),
     /// Show who belongs to the network, and who holds all that this node holds
-    Members,
+    Members {
+        /// Show those who were members and are no more
+        #[arg(long)]
+        former: bool,
+    },
+    /// End an office's membership, for ever; for admins, and for an office that leaves
+    ///
+    /// It is cut off at once, and its key and its open tickets are worth nothing any more. What it wrote stays, as
+    /// far as this node has it or others have built upon it.
+    Remove {
+        /// Its name, or the beginning of its id
+        office: String,
+    },
+    /// Let this office go on under a new key, for when the old one may have been seen; the node must run
+    ///
+    /// The new key is used from the node's next start on, and makes the old one worth nothing. If
+    /// somebody else has the old key already, have an admin remove the office and invite it again.
+    RotateKey,
     /// Publish a policy event
     ///
     /// Publishing the same policy again updates it:

@@ -94,6 +94,9 @@ impl Client {
         let etag = response.headers().get("etag").and_then(|etag| etag.to_str().ok());
         let etag = etag.unwrap_or_default().trim_matches('"').to_owned();
         let text = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string()?;
+        if status.is_success() && text.is_empty() {
+            return Ok((Value::Null, etag));
+        }
         let answer: Option<Value> = serde_json::from_str(&text).ok();
         match answer {
             Some(answer) if status.is_success() => Ok((answer, etag)),

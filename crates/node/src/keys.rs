@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, bail};
 
 use crate::node_file::create_private;
+
+const OFFICE: &str = "office.key";
 
 /// Fails if a node lives in the folder.
 pub(crate) fn refuse_if_taken(dir: &Path) -> anyhow::Result<()> {
@@ -30,14 +32,25 @@ pub(crate) fn find_or_draw(dir: &Path) -> anyhow::Result<[u8; 32]> {
         // The store holds the offices' calendars: nobody else's business.
         fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
     }
-    if path(dir).exists() {
-        return read(dir);
+    find_or_draw_as(dir, OFFICE)
+}
+
+/// The same under another name.
+pub(crate) fn find_or_draw_as(dir: &Path, name: &str) -> anyhow::Result<[u8; 32]> {
+    if dir.join(name).exists() {
+        return read_as(dir, name);
     }
     let mut seed = [0; 32];
     getrandom::fill(&mut seed)?;
-    write(dir, "office.key", &hex::encode(seed))
+    write(dir, name, &hex::encode(seed))
         .with_context(|| format!("the office's key can't be written to {}", dir.display()))?;
     Ok(seed)
+}
+
+/// Puts another key in the place of the office's.
+pub(crate) fn replace(dir: &Path, by: &str) -> anyhow::Result<()> {
+    fs::rename(dir.join(by), dir.join(OFFICE))?;
+    Ok(fs::File::open(dir)?.sync_all()?)
 }
 
 /// The token that callers show, or a new one: kept, so that programs on this machine go on after a
@@ -78,7 +91,12 @@ fn write(dir: &Path, name: &str, text: &str) -> io::Result<()> {
 
 /// The key in the folder.
 pub(crate) fn read(dir: &Path) -> anyhow::Result<[u8; 32]> {
-    let path = path(dir);
+    read_as(dir, OFFICE)
+}
+
+/// A key under this name.
+pub(crate) fn read_as(dir: &Path, name: &str) -> anyhow::Result<[u8; 32]> {
+    let path = dir.join(name);
     let text = fs::read_to_string(&path).with_context(|| {
         format!(
             "the office's key {} can't be read: restore it from a backup; without it this folder can't be used, and the office must join again from a new one",
@@ -93,8 +111,4 @@ pub(crate) fn read(dir: &Path) -> anyhow::Result<[u8; 32]> {
         );
     }
     Ok(seed)
-}
-
-fn path(dir: &Path) -> PathBuf {
-    dir.join("office.key")
 }

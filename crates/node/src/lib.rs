@@ -12,6 +12,7 @@ mod keys;
 mod node;
 mod node_file;
 mod print;
+mod rotate;
 mod run;
 
 use std::io::{self, Write as _};
@@ -75,7 +76,10 @@ fn call(cli: Cli) -> anyhow::Result<String> {
         }
         Call::Run(args) => run::run(&dir, &args).map(|()| String::new()),
         Call::Invite(args) => calls::members::invite(&client()?, &args, json),
-        Call::Members => calls::members::list(&client()?, json),
+        Call::Members { former: false } => calls::members::list(&client()?, json),
+        Call::Members { former: true } => calls::members::former(&client()?, json),
+        Call::Remove { office } => calls::members::remove(&client()?, &office, json),
+        Call::RotateKey => rotate::rotate(&dir, &client()?, json),
         Call::Status => calls::members::status(&client()?, json),
         Call::Publish(args) => calls::publish::publish(&client()?, args, json),
         Call::Event { call } => calls::event::call(&client()?, call, json),

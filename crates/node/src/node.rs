@@ -18,16 +18,18 @@ use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use fasti_core::entry::Signer;
-use fasti_core::{Config, Core, Now, OfficeId, Stored};
+use fasti_core::{Command, CommandError, Config, Core, Now, OfficeId, Stored};
 use fasti_doors::Handle;
 use fasti_net as net;
 use fasti_store::Store;
 
 use crate::NodeFile;
 use crate::keys;
+use crate::rotate::{self, SETTING_PREDECESSOR};
 pub(crate) use engine::Clock;
 pub(crate) use joins::{JoinAnswer, JoinRequest};
 pub(crate) use shared::Shared;
@@ -51,7 +53,9 @@ pub(crate) struct Settings {
 /// Runs a node until `stop` completes.
 pub(crate) async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
     let Settings { dir, listen, http } = settings;
-    let store = Arc::new(Store::open(&dir)?);
+    let mut store = Store::open(&dir)?;
+    rotate::use_successor(&mut store, &dir)?;
+    let store = Arc::new(store);
     begin_anew_if_copied(&store, &dir)?;
     let seed = keys::read(&dir)?;
     let signer = Signer::from_seed(&seed);
@@ -90,6 +94,7 @@ pub(crate) async fn run(settings: Settings, stop: impl Future<Output = ()>) -> a
         server: chunks::Server::new(Arc::clone(&store), network.clone(), runtime.clone()),
         appended: doors.appended,
     };
+    let disk = Arc::clone(&store);
     let wires = Wires {
         clock,
         store: Arc::clone(&store),
@@ -101,10 +106,10 @@ pub(crate) async fn run(settings: Settings, stop: impl Future<Output = ()>) -> a
         handle: handle.clone(),
         reopen: Box::new(move |now, opening| match opening {
             Opening::Failed => {
-                store.reopen()?;
-                open(&store, &signer, now, false)
+                disk.reopen()?;
+                open(&disk, &signer, now, false)
             }
-            Opening::Judging { settled } => open(&store, &signer, now, settled),
+            Opening::Judging { settled } => open(&disk, &signer, now, settled),
         }),
     };
     let engine = std::thread::Builder::new().name("engine".into()).spawn(move || {
@@ -124,6 +129,9 @@ pub(crate) async fn run(settings: Settings, stop: impl Future<Output = ()>) -> a
     file.write(&dir).with_context(|| format!("node.json can't be written to {}", dir.display()))?;
     shared.ready();
     tracing::info!(http = %address, listen = ?shared.addresses(), "ready");
+    if let Some(old) = store.reader().setting(SETTING_PREDECESSOR)? {
+        tokio::spawn(remove_predecessor(old, handle.clone(), Arc::clone(&store)));
+    }
     let served = fasti_doors::serve(listener, handle, &token, stop).await;
 
     tracing::info!("stopping");
@@ -133,6 +141,27 @@ pub(crate) async fn run(settings: Settings, stop: impl Future<Output = ()>) -> a
     let _ = tokio::task::spawn_blocking(move || engine.join()).await?;
     tracing::info!("stopped");
     served.context("the HTTP server failed")
+}
+
+/// Removes the key that this office used before, as soon as this node can write.
+async fn remove_predecessor(old: Vec<u8>, handle: Handle, store: Arc<Store>) {
+    let Ok(old) = <[u8; 32]>::try_from(old) else { return };
+    loop {
+        match handle.ask(Command::Remove { office: OfficeId(old) }).await {
+            Ok(_) => tracing::info!("the old key is worth nothing any more"),
+            // Somebody else did.
+            Err(CommandError::NotAllowed(_) | CommandError::UnknownMember(_)) => {}
+            Err(error) => {
+                tracing::debug!(%error, "the old key can't be removed yet");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                continue;
+            }
+        }
+        if let Err(error) = store.set(SETTING_PREDECESSOR, &[]) {
+            tracing::warn!(%error, "the store can't be written");
+        }
+        return;
+    }
 }
 
 /// Ends the process if its thread panics: half a node would answer probes and nothing else, for ever.

@@ -258,6 +258,7 @@ impl World {
         match error {
             CommandError::UnknownEvent(_)
             | CommandError::UnknownConflict(_)
+            | CommandError::UnknownMember(_)
             | CommandError::Precondition { .. }
             | CommandError::Ticket(_)
             | CommandError::NotYetMember(_) => Ok(()),

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use fasti_core::Write;
+use fasti_core::{OfficeId, Write};
 use redb::backends::FileBackend;
 use redb::{Database, StorageBackend, WriteTransaction};
 
@@ -159,6 +159,26 @@ impl Store {
     /// As for [`Store::commit`].
     pub fn set(&self, name: &str, value: &[u8]) -> Result<(), CommitError> {
         self.disk.write(|txn, _, _| put_setting(txn, name, value))
+    }
+
+    /// Makes it the store of the office's new key, which has written nothing yet, with these settings.
+    ///
+    /// # Errors
+    /// As for [`Store::commit`].
+    pub fn succeed(
+        &mut self,
+        office: OfficeId,
+        settings: &[(&str, &[u8])],
+    ) -> Result<(), CommitError> {
+        let meta = Meta { office, ..self.meta.clone() };
+        self.disk.write(|txn, _, _| {
+            tables::put_meta(txn, &meta)?;
+            let mut table = txn.open_table(META).map_err(CommitError::storage)?;
+            table.remove(META_INCARNATION).map_err(CommitError::storage)?;
+            settings.iter().try_for_each(|(name, value)| put_setting(txn, name, value))
+        })?;
+        self.meta = meta;
+        Ok(())
     }
 
     /// Forgets in which incarnation this node wrote: it will begin another one.

@@ -60,7 +60,7 @@ pub(crate) fn notice_key(notice: &SignedNotice) -> [u8; 33] {
     key
 }
 
-/// What a store is of. Fixed when it is made.
+/// What a store is of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Meta {
     /// The network that the office belongs to.
@@ -73,15 +73,7 @@ pub struct Meta {
 
 /// Makes all tables, so that readers always find them, and says what the store is of.
 pub(crate) fn lay_out(txn: &WriteTransaction, meta: &Meta) -> Result<(), CommitError> {
-    let mut table = txn.open_table(META).map_err(CommitError::storage)?;
-    for (key, value) in [
-        (META_FORMAT, &FORMAT.to_be_bytes()[..]),
-        (META_NETWORK, &meta.network.0),
-        (META_OFFICE, &meta.office.0),
-        (META_NAME, meta.name.as_bytes()),
-    ] {
-        table.insert(key, value).map_err(CommitError::storage)?;
-    }
+    put_meta(txn, meta)?;
     let made = || -> Result<(), TableError> {
         txn.open_table(SETTINGS)?;
         txn.open_table(ENTRIES)?;
@@ -92,6 +84,20 @@ pub(crate) fn lay_out(txn: &WriteTransaction, meta: &Meta) -> Result<(), CommitE
         Ok(())
     };
     made().map_err(CommitError::storage)
+}
+
+/// Says what the store is of.
+pub(crate) fn put_meta(txn: &WriteTransaction, meta: &Meta) -> Result<(), CommitError> {
+    let mut table = txn.open_table(META).map_err(CommitError::storage)?;
+    for (key, value) in [
+        (META_FORMAT, &FORMAT.to_be_bytes()[..]),
+        (META_NETWORK, &meta.network.0),
+        (META_OFFICE, &meta.office.0),
+        (META_NAME, meta.name.as_bytes()),
+    ] {
+        table.insert(key, value).map_err(CommitError::storage)?;
+    }
+    Ok(())
 }
 
 pub(crate) fn is_to_be_judged_again(txn: &WriteTransaction) -> Result<bool, CommitError> {

@@ -1,5 +1,6 @@
-//! `fasti members`, `fasti invite`, `fasti status`: the network and how this node stands in it.
+//! `fasti members`, `invite`, `remove`, `status`: the network and how this node stands in it.
 
+use anyhow::bail;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -8,6 +9,9 @@ use crate::client::Client;
 use crate::print::{
     Cell, GREEN, PLAIN, RED, YELLOW, ago, card, cell, fact, plain, pretty, styled, table,
 };
+
+/// Shorter beginnings of ids are more likely to be mistyped names.
+const ID_LEN_MIN: usize = 6;
 
 pub(crate) fn invite(client: &Client, args: &InviteArgs, json: bool) -> anyhow::Result<String> {
     let roles: Vec<String> = args.roles.iter().map(ToString::to_string).collect();
@@ -19,6 +23,57 @@ pub(crate) fn invite(client: &Client, args: &InviteArgs, json: bool) -> anyhow::
 pub(crate) fn list(client: &Client, json: bool) -> anyhow::Result<String> {
     let answer = client.get("/v1/members")?;
     Ok(if json { pretty(&answer) } else { roster(&answer["members"]) })
+}
+
+pub(crate) fn former(client: &Client, json: bool) -> anyhow::Result<String> {
+    let answer = client.get("/v1/members/former")?;
+    if json {
+        return Ok(pretty(&answer));
+    }
+    let now = Timestamp::now();
+    let names = ["NAME", "ROLES", "REMOVED", "BY", "CUT OFF", "OFFICE"];
+    let rows = answer["members"].as_array().map_or(&[][..], Vec::as_slice).iter().map(|member| {
+        let cut = member["cut"].as_u64().unwrap_or_default();
+        [
+            cell(plain(&member["name"])),
+            cell(roles(member)),
+            cell(member["removed"].as_i64().map_or_else(String::new, |time| ago(time, now))),
+            cell(plain(&member["removed_by_name"])),
+            styled(counted(cut, "entry", "entries"), if cut > 0 { YELLOW } else { PLAIN }),
+            cell(plain(&member["office"])),
+        ]
+    });
+    let rows: Vec<_> = rows.collect();
+    Ok(if rows.is_empty() { "nobody was removed\n".into() } else { table(names, rows) })
+}
+
+pub(crate) fn remove(client: &Client, who: &str, json: bool) -> anyhow::Result<String> {
+    let members = client.get("/v1/members")?;
+    let (office, name) = find(&members["members"], who)?;
+    client.ask("DELETE", &format!("/v1/members/{office}"), None, None)?;
+    Ok(if json {
+        pretty(&json!({ "office": office, "name": name }))
+    } else {
+        format!("{name} is no member any more\n")
+    })
+}
+
+/// The one member of this name, or whose id begins so.
+fn find(members: &Value, who: &str) -> anyhow::Result<(String, String)> {
+    let all = members.as_array().map_or(&[][..], Vec::as_slice).iter();
+    let of = |member: &Value| (plain(&member["office"]), plain(&member["name"]));
+    let all: Vec<(String, String)> = all.map(of).collect();
+    let by_name: Vec<_> = all.iter().filter(|(_, name)| name == who).collect();
+    let by_id = || all.iter().filter(|(id, _)| who.len() >= ID_LEN_MIN && id.starts_with(who));
+    let found = if by_name.is_empty() { by_id().collect() } else { by_name };
+    match found[..] {
+        [one] => Ok(one.clone()),
+        [] => bail!("there is no member {who:?}; `fasti members` lists them"),
+        _ => {
+            let ids: Vec<&str> = found.iter().map(|(id, _)| id.as_str()).collect();
+            bail!("several members are called {who:?}; say which by id: {}", ids.join(", "))
+        }
+    }
 }
 
 pub(crate) fn status(client: &Client, json: bool) -> anyhow::Result<String> {
@@ -75,10 +130,13 @@ fn roster(members: &Value) -> String {
     table(names, rows.map(|member| row(member, now)).collect())
 }
 
+fn roles(member: &Value) -> String {
+    let roles = member["roles"].as_array().map_or(&[][..], Vec::as_slice);
+    roles.iter().map(plain).collect::<Vec<_>>().join(",")
+}
+
 fn row(member: &Value, now: Timestamp) -> [Cell; 7] {
     let is = |field: &str| member[field] == json!(true);
-    let roles = member["roles"].as_array().map_or(&[][..], Vec::as_slice);
-    let roles: Vec<String> = roles.iter().map(plain).collect();
     let link = match (is("self"), is("connected")) {
         (true, _) => cell("this node"),
         (false, true) => styled("connected", GREEN),
@@ -102,7 +160,7 @@ fn row(member: &Value, now: Timestamp) -> [Cell; 7] {
     };
     [
         name,
-        cell(roles.join(",")),
+        cell(roles(member)),
         link,
         holds,
         cell(seen),
