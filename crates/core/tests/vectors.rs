@@ -10,7 +10,7 @@ use fasti_core::message::{Line, Message};
 use fasti_core::notice::{Acknowledgement, SignedNotice, Topic};
 use fasti_core::policy::PolicyEvent;
 use fasti_core::row::Row;
-use fasti_core::statement::{Admit, Invite, Role, Statement};
+use fasti_core::statement::{Admit, Invite, Remove, Role, Statement, Succeed};
 use fasti_core::ticket::Ticket;
 use fasti_core::{Command, Config, Core, Digest, Input, NetworkId, Now, Stored, TicketId, Write};
 use serde_json::json;
@@ -104,6 +104,10 @@ fn computed() -> BTreeMap<String, String> {
     let newcomer = Signer::from_seed(&[3; 32]).office();
     let admit = Admit::new(&network, newcomer, &ticket);
     put("admit.body", hex::encode(Statement::Admit(admit).encode().1));
+    let remove = Remove { office: newcomer };
+    put("remove.body", hex::encode(Statement::Remove(remove).encode().1));
+    let succeed = Succeed::new(&network, &office, &Signer::from_seed(&[5; 32]));
+    put("succeed.body", hex::encode(Statement::Succeed(succeed).encode().1));
 
     let frontier = core.frontier();
     let notices = no_notices();
