@@ -196,7 +196,7 @@ fn open(
     network: fasti_core::NetworkId,
     reader: &Signer,
 ) -> anyhow::Result<Open> {
-    let bytes = receiver.core.document().save();
+    let bytes = receiver.core.document().map(fasti_core::Document::save).unwrap_or_default();
     let rows: Vec<Vec<u8>> = receiver.rows.iter().map(Row::encode).collect();
     let snapshot_bytes = bytes.len();
     let start = Instant::now();
@@ -205,5 +205,6 @@ fn open(
     let rows = || Ok(rows.iter().map(|row| Row::decode(row)));
     let mut core = Core::open(config, stored, rows, receiver.now)?;
     let seconds = start.elapsed().as_secs_f64();
-    Ok(Open { events: core.document().events(), seconds, snapshot_bytes })
+    let events = core.document().map_or(0, fasti_core::Document::events);
+    Ok(Open { events, seconds, snapshot_bytes })
 }

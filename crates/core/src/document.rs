@@ -20,6 +20,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use automerge::legacy::{Key, ObjectId, Op, OpId, OpType};
 use automerge::{
@@ -92,6 +93,30 @@ pub struct Document {
     events: u64,
 }
 
+/// Why the document can't be used any more.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Broken {
+    /// Automerge refused a change.
+    #[error(transparent)]
+    Refused(#[from] AutomergeError),
+    /// Automerge panicked.
+    #[error("{0}")]
+    Panicked(#[from] Panicked),
+}
+
+/// What was said when it panicked.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Panicked(String);
+
+/// Does what Automerge might panic at: what is well-formed for us may still meet a fault in it.
+fn caught<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        Panicked(text.or_else(|| payload.downcast_ref().copied()).unwrap_or("a panic").to_owned())
+    })
+}
+
 /// A snapshot that Automerge can't load.
 #[derive(Debug, thiserror::Error)]
 #[error("the document's snapshot can't be loaded")]
@@ -114,9 +139,9 @@ impl Document {
         // The snapshot's own checksum stands in the store; hashing every change again would double
         // the time.
         let options = LoadOptions::new().verification_mode(VerificationMode::DontCheck);
-        let doc =
-            Automerge::load_with_options(bytes, options).map_err(|e| SnapshotError(Some(e)))?;
-        Self::from_doc(doc).ok_or(SnapshotError(None))
+        let load = || Automerge::load_with_options(bytes, options);
+        let loaded = caught(load).map_err(|_| SnapshotError(None))?;
+        Self::from_doc(loaded.map_err(|e| SnapshotError(Some(e)))?).ok_or(SnapshotError(None))
     }
 
     fn from_doc(doc: Automerge) -> Option<Self> {
@@ -151,7 +176,7 @@ impl Document {
     }
 
     /// Takes a derived change. It must be the next of its actor, with all its dependencies here.
-    pub(crate) fn stage(&mut self, derived: &Derived) -> Result<(), AutomergeError> {
+    pub(crate) fn stage(&mut self, derived: &Derived) -> Result<(), Broken> {
         self.staged_hashes.insert(derived.change.hash().0);
         self.staged.push(derived.change.clone());
         self.staged_uids.extend(derived.touched.keys().cloned());
@@ -174,14 +199,20 @@ impl Document {
         self.doc.get_missing_deps(&[ChangeHash(*hash)]).is_empty()
     }
 
-    /// Applies what is staged.
-    pub(crate) fn flush(&mut self) -> Result<(), AutomergeError> {
+    /// Applies what is staged. If that fails, the document is not to be used any more.
+    pub(crate) fn flush(&mut self) -> Result<(), Broken> {
         if self.staged.is_empty() {
             return Ok(());
         }
         self.staged_uids.clear();
         self.staged_hashes.clear();
-        self.doc.apply_changes(std::mem::take(&mut self.staged))
+        let changes = std::mem::take(&mut self.staged);
+        let doc = &mut self.doc;
+        Ok(caught(|| {
+            #[cfg(test)]
+            crate::faults::applying(&changes);
+            doc.apply_changes(changes)
+        })??)
     }
 
     /// The maps under a uid: ascending, the last one is what Automerge shows. Empty if there is no
@@ -256,7 +287,8 @@ impl Document {
     }
 
     /// The Automerge change that these edits are at this place: the same on every node, whatever else it
-    /// holds. None if they come to nothing, or to more than [`OPERATIONS_MAX`] operations. May flush.
+    /// holds. None if they come to nothing, or to more than [`OPERATIONS_MAX`] operations. May flush. Automerge
+    /// may panic at it, which harms nothing, as it only reads.
     ///
     /// A field gets its new value over all the values that its author saw. Where the author saw several maps
     /// under the uid, it goes into the last one, and the field goes from the others.
@@ -264,14 +296,23 @@ impl Document {
         &mut self,
         place: &ChangePlace,
         edits: &[EventEdit],
-    ) -> Result<Option<Derived>, AutomergeError> {
+    ) -> Result<Result<Option<Derived>, Panicked>, Broken> {
+        // Before the rest, so that if it fails, it is not for these edits.
+        edits.iter().try_for_each(|edit| self.prepare(&edit.uid, &place.deps))?;
+        Ok(caught(|| self.derive_prepared(place, edits)))
+    }
+
+    fn derive_prepared(&self, place: &ChangePlace, edits: &[EventEdit]) -> Option<Derived> {
         let actor = &place.actor;
         let mut operations = Vec::new();
         let mut touched = BTreeMap::new();
+        let at = if self.doc.get_heads() == place.deps { None } else { Some(&place.deps[..]) };
         for EventEdit { uid, fields } in edits {
+            #[cfg(test)]
+            crate::faults::deriving(uid);
             let mut touch = Touched::default();
             let before = operations.len();
-            let (maps, at) = self.maps_under(uid, &place.deps)?;
+            let maps = self.maps(uid, at);
             let Some((winner, others)) = maps.split_last() else {
                 touch.created = self.maps(uid, None).is_empty();
                 let map = ObjectId::Id(OpId::new(place.start_op + before as u64, actor));
@@ -302,7 +343,7 @@ impl Document {
             }
             for map in others {
                 if operations.len() > OPERATIONS_MAX {
-                    return Ok(None);
+                    return None;
                 }
                 for (path, _) in fields {
                     let there = self.ids(map, path, at);
@@ -317,7 +358,7 @@ impl Document {
             }
         }
         if operations.is_empty() || operations.len() > OPERATIONS_MAX {
-            return Ok(None);
+            return None;
         }
         let change = ExpandedChange {
             operations,
@@ -331,31 +372,16 @@ impl Document {
             extra_bytes: Vec::new(),
             author: None,
         };
-        Ok(Some(Derived { change: change.into(), touched }))
+        Some(Derived { change: change.into(), touched })
     }
 
-    /// The maps under a uid as of these changes, and as of when to read on: none is now.
-    fn maps_under<'a>(
-        &mut self,
-        uid: &str,
-        deps: &'a [ChangeHash],
-    ) -> Result<(Vec<ExId>, At<'a>), AutomergeError> {
-        if self.staged_uids.contains(uid) {
-            self.flush()?;
-        }
-        let now = self.maps(uid, None);
-        if now.is_empty() {
-            // Maps never go: so there was none before, either.
-            return Ok((now, None));
-        }
-        if deps.iter().any(|dep| self.staged_hashes.contains(&dep.0)) {
-            self.flush()?;
-        }
-        if self.doc.get_heads() == deps {
-            Ok((now, None))
-        } else {
-            Ok((self.maps(uid, Some(deps)), Some(deps)))
-        }
+    /// Makes sure that an event can be read as of these changes.
+    fn prepare(&mut self, uid: &str, deps: &[ChangeHash]) -> Result<(), Broken> {
+        // Maps never go: where there is none, there was none before, either.
+        let staged = |dep: &ChangeHash| self.staged_hashes.contains(&dep.0);
+        let wanted = self.staged_uids.contains(uid)
+            || !self.maps(uid, None).is_empty() && deps.iter().any(staged);
+        if wanted { self.flush() } else { Ok(()) }
     }
 }
 

@@ -9,9 +9,9 @@ mod write;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use automerge::{AutomergeError, ChangeHash};
+use automerge::ChangeHash;
 
-use crate::document::{self, ChangePlace, Derived, Document};
+use crate::document::{self, Broken, ChangePlace, Derived, Document};
 use crate::entry::{Entry, Run, Signer, Verifier};
 use crate::graph::{Graph, Index, NextInLog};
 use crate::ids::{EntryHash, LogId, NetworkId, OfficeId};
@@ -47,6 +47,10 @@ pub(crate) struct Ledger {
     cut_statements: bool,
     /// Events that changed while everything was judged again.
     changed: BTreeSet<String>,
+    /// Entries at which this program failed.
+    pub(crate) quarantined: BTreeSet<Index>,
+    /// Changes are applied one by one, to find the one at which it fails.
+    pub(crate) carefully: bool,
     /// The log that we write.
     pub(crate) own: Option<LogId>,
     /// Rows of ours that have no signature yet, the last ones of `rows`' own log.
@@ -99,6 +103,8 @@ impl Ledger {
             cut: BTreeMap::new(),
             cut_statements: false,
             changed: BTreeSet::new(),
+            quarantined: BTreeSet::new(),
+            carefully: false,
             own: None,
             unsigned: Vec::new(),
             unsigned_bytes: 0,
@@ -117,7 +123,8 @@ impl Ledger {
 
     // ---- Opening ----
 
-    /// Takes a stored row; its change goes into the document unless the snapshot has it.
+    /// Takes a stored row; its change goes into the document unless the snapshot has it. Afterwards the ledger may
+    /// be stale.
     pub(crate) fn reload(&mut self, row: Row, in_snapshot: bool) -> Result<(), String> {
         let (index, parents) = self.stored_parents(&row)?;
         let statement = Statement::decode(row.entry.link.kind, &row.entry.link.body).ok();
@@ -127,14 +134,23 @@ impl Ledger {
             && !(in_snapshot && self.document.has_change(&applied.change))
         {
             let place = self.place(&row.entry, row.hash, &parents);
-            let derived = self.document.derive(&place, &change.edits).map_err(not_built)?;
-            let same = |derived: &Derived| derived.change.hash().0 == applied.change;
-            let derived = derived.filter(same).ok_or_else(|| {
-                format!(
-                    "the change in the entry with index {index} is not the one that was applied"
-                )
-            })?;
-            self.document.stage(&derived).map_err(not_built)?;
+            match self
+                .document
+                .derive(&place, &change.edits)
+                .and_then(|it| it.map_err(Broken::from))
+            {
+                Ok(Some(derived)) if derived.change.hash().0 == applied.change => {
+                    if let Err(error) = self.document.stage(&derived) {
+                        self.broken(error);
+                    }
+                }
+                Ok(_) => {
+                    return Err(format!(
+                        "the change in the entry with index {index} is not the one that was applied"
+                    ));
+                }
+                Err(error) => self.broken(error),
+            }
         }
         self.take(&row, parents, statement.as_ref());
         Ok(())
@@ -148,6 +164,9 @@ impl Ledger {
     /// Takes a stored row, and finds anew what it counts for.
     pub(crate) fn judge_again(&mut self, mut row: Row) -> Result<(), String> {
         let (index, parents) = self.stored_parents(&row)?;
+        if row.standing == Standing::Void(Void::Quarantined) {
+            self.quarantined.insert(index);
+        }
         let (standing, applied, statement) = self.judge(&row.entry, row.hash, &parents);
         let changed = (row.standing, &row.applied) != (standing, &applied);
         let was_deferred = row.standing == Standing::Deferred;
@@ -175,13 +194,11 @@ impl Ledger {
     }
 
     /// Finishes judging again: these were the conflicts before.
-    pub(crate) fn judged_again(&mut self, before: Vec<(String, String)>) {
+    pub(crate) fn judged_again(&mut self, before: &[(String, String)]) {
         self.verdict = None;
-        self.settle_all();
-        for (uid, path) in before {
-            if !self.conflicts.contains(&(uid.clone(), path.clone())) {
-                self.writes.push(Write::Conflict { uid, path, open: false });
-            }
+        self.carefully = false;
+        for (uid, path) in before.iter().filter(|it| !self.conflicts.contains(*it)).cloned() {
+            self.writes.push(Write::Conflict { uid, path, open: false });
         }
         // Followers hear of it with what led to it, which they have not heard of yet.
         let changed = std::mem::take(&mut self.changed);
@@ -199,13 +216,24 @@ impl Ledger {
         understood(&row.entry, &parents, &self.graph).is_some()
     }
 
-    /// Finishes opening.
-    pub(crate) fn reloaded(&mut self) -> Result<(), String> {
-        self.flush()
+    /// Applies what is staged. If it can't be, the document is to be built anew.
+    pub(crate) fn flush(&mut self) {
+        if let Err(error) = self.document.flush() {
+            self.broken(error);
+        }
     }
 
-    fn flush(&mut self) -> Result<(), String> {
-        self.document.flush().map_err(not_built)
+    fn broken(&mut self, error: Broken) {
+        self.alarms.push(not_built(error));
+        self.judge_now();
+    }
+
+    /// An entry that made this program fail counts for nothing here, until a version that can take it judges it.
+    fn quarantine(&mut self, index: Index, why: &dyn std::fmt::Display) {
+        self.quarantined.insert(index);
+        self.alarms.push(format!(
+            "an entry (index {index}) makes this version fail, and is left out; please report this: {why}"
+        ));
     }
 
     // ---- Any entry ----
@@ -408,7 +436,7 @@ impl Ledger {
             Statement::Change(change) if !change.is_sound() => Err(Void::Malformed),
             Statement::Change(change) => {
                 let place = self.place(entry, hash, parents);
-                self.edit(&place, &change.edits).map(Some).ok_or(Void::NoEffect)
+                self.edit(&place, &change.edits).map(Some)
             }
             Statement::Remove(remove) if self.verdict.is_none() => {
                 // What it cuts off has counted until now.
@@ -421,7 +449,7 @@ impl Ledger {
             _ => Ok(None),
         });
         match verdict {
-            Ok(_) if self.stale => (Standing::Deferred, None, None),
+            _ if self.stale => (Standing::Deferred, None, None),
             Ok(applied) => (Standing::Applied, applied, Some(statement)),
             // Whom a void admission names still counts as named: see `Roster::named`.
             Err(why) => (Standing::Void(why), None, Some(statement)),
@@ -485,19 +513,33 @@ impl Ledger {
     }
 
     /// Makes a change of edits, for the document; none if they come to nothing.
-    fn edit(&mut self, place: &ChangePlace, edits: &[EventEdit]) -> Option<Applied> {
-        let derived = self.document.derive(place, edits);
-        let staged = derived.and_then(|derived| {
-            derived.iter().try_for_each(|derived| self.document.stage(derived))?;
-            Ok(derived)
-        });
-        let Derived { change, touched } = match staged {
-            Ok(derived) => derived?,
+    fn edit(&mut self, place: &ChangePlace, edits: &[EventEdit]) -> Result<Applied, Void> {
+        let index = self.graph.len();
+        if self.quarantined.contains(&index) {
+            return Err(Void::Quarantined);
+        }
+        let derived = match self.document.derive(place, edits) {
+            Ok(Ok(derived)) => derived.ok_or(Void::NoEffect)?,
+            Ok(Err(panic)) => {
+                self.quarantine(index, &panic);
+                return Err(Void::Quarantined);
+            }
             Err(error) => {
-                self.alarms.push(not_built(error));
-                return None;
+                self.broken(error);
+                return Err(Void::NoEffect);
             }
         };
+        let mut staged = self.document.stage(&derived);
+        if self.carefully {
+            staged = staged.and_then(|()| self.document.flush());
+        }
+        if let Err(error) = staged {
+            if self.carefully {
+                self.quarantine(index, &error);
+            }
+            self.broken(error);
+        }
+        let Derived { change, touched } = derived;
         let applied = Applied {
             change: change.hash().0,
             max_op: change.max_op(),
@@ -508,7 +550,7 @@ impl Ledger {
                 self.dirty.entry(uid).or_default().extend(touched.paths);
             }
         }
-        Some(applied)
+        Ok(applied)
     }
 
     // ---- The end of a step ----
@@ -534,9 +576,7 @@ impl Ledger {
 
     /// Makes sure that all events can be read as they stand, and their conflicts.
     pub(crate) fn settle_all(&mut self) {
-        if let Err(why) = self.flush() {
-            self.alarms.push(why);
-        }
+        self.flush();
         for (uid, paths) in std::mem::take(&mut self.dirty) {
             self.find_conflicts(uid, paths);
         }
@@ -544,10 +584,8 @@ impl Ledger {
 
     /// Makes sure that the event can be read as it stands.
     pub(crate) fn settle(&mut self, uid: &str) {
-        if self.document.is_staged(uid)
-            && let Err(why) = self.flush()
-        {
-            self.alarms.push(why);
+        if self.document.is_staged(uid) {
+            self.flush();
         }
     }
 
@@ -578,6 +616,6 @@ fn claim<'a>(
     Claim { author: entry.log.author, hash, branch, parents, time: entry.link.time, statement }
 }
 
-fn not_built(error: AutomergeError) -> String {
+fn not_built(error: Broken) -> String {
     format!("the document can't be built: {error}")
 }

@@ -37,6 +37,8 @@ pub mod command;
 mod document;
 pub mod entry;
 pub mod event;
+#[cfg(test)]
+mod faults;
 mod gossip;
 mod graph;
 pub mod ids;

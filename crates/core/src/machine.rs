@@ -188,18 +188,18 @@ pub fn check_name(name: &str) -> Result<(), CommandError> {
     }
 }
 
-/// Loads what was judged before; false if there is something that was not understood then and is now: all has to
-/// be judged again.
+/// Loads what was judged before; false if all has to be judged again: something was not understood then and is now,
+/// or the document can't be built so.
 fn reload<E: std::error::Error + 'static>(
     ledger: &mut Ledger,
-    snapshot: Option<(u64, Vec<u8>)>,
+    snapshot: &Option<(u64, Vec<u8>)>,
     rows: impl Iterator<Item = Result<Row, E>>,
 ) -> Result<bool, OpenError<E>> {
     let covered = match snapshot {
-        Some((covered, bytes)) => match Document::load(&bytes) {
+        Some((covered, bytes)) => match Document::load(bytes) {
             Ok(document) => {
                 ledger.document = document;
-                covered
+                *covered
             }
             Err(error) => {
                 ledger.alarms.push(format!("{error}; it is built anew from the log"));
@@ -214,27 +214,30 @@ fn reload<E: std::error::Error + 'static>(
             return Ok(false);
         }
         ledger.reload(row, (index as u64) < covered).map_err(OpenError::Damaged)?;
+        if ledger.stale {
+            return Ok(false);
+        }
     }
     if covered > u64::from(ledger.graph.len()) {
         let held = ledger.graph.len();
         let problem = format!("the snapshot covers {covered} entries and only {held} are there");
         return Err(OpenError::Damaged(problem));
     }
-    ledger.reloaded().map_err(OpenError::Damaged)?;
-    Ok(true)
+    ledger.flush();
+    Ok(!ledger.stale)
 }
 
 /// Judges all anew: first all together, then one by one.
 fn judge_again<E, I>(
-    ledger: &mut Ledger,
-    forks: Vec<(LogId, u64)>,
+    new_ledger: impl Fn() -> Ledger,
+    stored: &Stored,
     rows: &impl Fn() -> Result<I, E>,
-) -> Result<(), OpenError<E>>
+) -> Result<Ledger, OpenError<E>>
 where
     E: std::error::Error + 'static,
     I: Iterator<Item = Result<Row, E>>,
 {
-    let mut survey = Survey::new(forks);
+    let mut survey = Survey::new(stored.forks.iter().copied());
     for (index, row) in rows().map_err(OpenError::Store)?.enumerate() {
         let row = row.map_err(OpenError::Store)?;
         survey.add(&row).ok_or_else(|| {
@@ -243,11 +246,39 @@ where
             ))
         })?;
     }
-    ledger.expect(survey.verdict(&ledger.network, &*ledger.verifier));
-    for row in rows().map_err(OpenError::Store)? {
-        ledger.judge_again(row.map_err(OpenError::Store)?).map_err(OpenError::Damaged)?;
+    let verdict = {
+        let ledger = new_ledger();
+        survey.verdict(&ledger.network, &*ledger.verifier)
+    };
+    drop(survey);
+    // As a rule once. Where the document breaks, once more to find the entry at which it does, and once more
+    // without that.
+    let (mut carefully, mut quarantined, mut alarms) = (false, BTreeSet::new(), Vec::new());
+    loop {
+        let known = quarantined.len();
+        let mut ledger = new_ledger();
+        ledger.expect(verdict.clone());
+        ledger.carefully = carefully;
+        ledger.quarantined = quarantined;
+        ledger.alarms = alarms;
+        for row in rows().map_err(OpenError::Store)? {
+            if ledger.stale {
+                break;
+            }
+            ledger.judge_again(row.map_err(OpenError::Store)?).map_err(OpenError::Damaged)?;
+        }
+        ledger.settle_all();
+        if !ledger.stale {
+            ledger.judged_again(&stored.conflicts);
+            return Ok(ledger);
+        }
+        if carefully && ledger.quarantined.len() == known {
+            return Err(OpenError::Damaged(ledger.alarms.join("; ")));
+        }
+        carefully = true;
+        quarantined = ledger.quarantined;
+        alarms = ledger.alarms;
     }
-    Ok(())
 }
 
 impl Core {
@@ -278,13 +309,11 @@ impl Core {
         };
         let mut ledger = new_ledger();
         let reloaded = !stored.judge_again
-            && reload(&mut ledger, stored.snapshot, rows().map_err(OpenError::Store)?)?;
+            && reload(&mut ledger, &stored.snapshot, rows().map_err(OpenError::Store)?)?;
         if reloaded {
-            ledger.conflicts = stored.conflicts.into_iter().collect();
+            ledger.conflicts = stored.conflicts.iter().cloned().collect();
         } else {
-            ledger = new_ledger();
-            judge_again(&mut ledger, stored.forks.clone(), &rows)?;
-            ledger.judged_again(stored.conflicts);
+            ledger = judge_again(new_ledger, &stored, &rows)?;
         }
         ledger.own =
             stored.incarnation.map(|incarnation| LogId { author: ledger.office(), incarnation });
@@ -445,11 +474,11 @@ impl Core {
         }
     }
 
-    /// The document, for a snapshot of all entries so far. Only between a persisted step and the next
-    /// input.
-    pub fn document(&mut self) -> &Document {
+    /// The document, for a snapshot of all entries so far; none if it is to be built anew. Only between a persisted
+    /// step and the next input.
+    pub fn document(&mut self) -> Option<&Document> {
         self.ledger.settle_all();
-        &self.ledger.document
+        (!self.ledger.stale).then_some(&self.ledger.document)
     }
 
     /// Says whom to admit and to connect, if that changed.

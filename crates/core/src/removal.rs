@@ -24,7 +24,7 @@ use crate::row::{Row, Standing};
 use crate::statement::{Statement, Unreadable};
 
 /// What was found.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Verdict {
     /// Removals that count.
     pub(crate) counting: BTreeSet<Index>,

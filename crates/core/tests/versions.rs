@@ -152,7 +152,7 @@ fn a_snapshot_from_before_the_upgrade_does_not_hide_what_was_understood_since() 
     let applied: Vec<Row> =
         older.iter().filter(|row| row.standing != Standing::Deferred).cloned().collect();
     let (mut core, _) = open(&world, 2, Stored::default(), &applied);
-    let snapshot = core.document().save();
+    let snapshot = core.document().unwrap().save();
     let stored =
         || Stored { snapshot: Some((rows.len() as u64, snapshot.clone())), ..Stored::default() };
     let (mut upgraded, _) = open(&world, 2, stored(), &older);

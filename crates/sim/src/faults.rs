@@ -213,7 +213,9 @@ impl World {
         if office.commit.is_none()
             && let Some(core) = &mut office.core
         {
-            office.disk.save_snapshot(core.entries(), core.document().save());
+            if let Some(bytes) = core.document().map(fasti_core::Document::save) {
+                office.disk.save_snapshot(core.entries(), bytes);
+            }
             self.trace.note(self.now, at, "snapshot", &[], String::new);
         }
     }

@@ -292,8 +292,10 @@ impl Engine {
     }
 
     fn save_snapshot(&mut self) {
-        self.snapshot = self.core.entries();
-        self.snapshots.save(&self.wires.store, self.snapshot, self.core.document().clone());
+        if let Some(document) = self.core.document().cloned() {
+            self.snapshot = self.core.entries();
+            self.snapshots.save(&self.wires.store, self.snapshot, document);
+        }
     }
 
     /// The store refused a step: the core is ahead of the disk, so it is opened again from what is
