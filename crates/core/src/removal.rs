@@ -78,8 +78,9 @@ impl Survey {
         // Void because something over it was decided already.
         let mut passed: BTreeSet<Index> = BTreeSet::new();
         loop {
+            let before = self.fold(&ground, &found);
+            found.cut = self.cut(&before, &found.counting, &strays);
             let roster = self.fold(&ground, &found);
-            found.cut = self.cut(&roster, &found.counting, &strays);
             let open: Vec<_> = self
                 .removals
                 .iter()

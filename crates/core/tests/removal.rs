@@ -488,7 +488,8 @@ fn any_history_of_removals_is_judged_alike_in_any_order() {
     base.publish(founder, "A", "2024-04-01");
     let seeds = std::env::var("FASTI_SEEDS").map_or(100, |seeds| seeds.parse().unwrap());
     let (mut cuts, mut vouched, mut removals) = (0, 0, 0);
-    for seed in 0..seeds {
+    // What was found once: an admin's removal decided by a roster that had lost the admin; nobody was left.
+    for seed in (0..seeds).chain([1825]) {
         let history = wild_history(&base, founder, &mut Dice(seed));
         let first = observe(&history, &base, founder, 1000 + seed);
         for order in 1..4 {
