@@ -42,8 +42,9 @@ pub enum Call {
     Invite(InviteArgs),
     /// Become a member of the network that the ticket is for
     Join {
-        /// The line that `fasti invite` printed
-        ticket: String,
+        /// The line that `fasti invite` printed; - reads it from standard input, where nobody else on this
+        /// machine sees it
+        ticket: Secret,
     },
     /// Run the node, until SIGTERM or Ctrl-C
     Run(RunArgs),
@@ -76,6 +77,22 @@ pub enum Call {
     },
     /// Show the node at a glance
     Status,
+}
+
+/// A text that must not be shown.
+#[derive(Clone)]
+pub struct Secret(pub String);
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
 }
 
 /// `fasti init`

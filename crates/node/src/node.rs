@@ -51,6 +51,7 @@ pub(crate) struct Settings {
 /// Runs a node until `stop` completes.
 pub(crate) async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
     let Settings { dir, listen, http } = settings;
+    keys::keep_private(&dir)?;
     let store = Arc::new(Store::open(&dir)?);
     begin_anew_if_copied(&store, &dir)?;
     let seed = keys::read(&dir)?;
@@ -75,7 +76,7 @@ pub(crate) async fn run(settings: Settings, stop: impl Future<Output = ()>) -> a
 
     let listener = TcpListener::bind(http)
         .with_context(|| format!("{http} can't be used for HTTP: is it in use by another program or node? choose another with --http, or --http 127.0.0.1:0 for any free one"))?;
-    let mut config = net::Config::new(seed);
+    let mut config = net::Config::new(*seed);
     config.listen = listen;
     config.mdns = std::env::var_os("FASTI_NO_MDNS").is_none();
     let (network, events) = net::start(config).await?;
@@ -117,7 +118,7 @@ pub(crate) async fn run(settings: Settings, stop: impl Future<Output = ()>) -> a
     shared.wait_until_listening().await;
     let file = NodeFile {
         http: format!("http://{address}"),
-        token: token.clone(),
+        token: token.to_string(),
         listen: shared.addresses(),
         pid: std::process::id(),
     };
