@@ -75,6 +75,15 @@ pub enum Call {
         #[command(subcommand)]
         call: Option<ConflictsCall>,
     },
+    /// Give people app passwords, for calendar apps and the HTTP API
+    ///
+    /// A password is printed once, and kept as a hash. It is good at this node, and for what an office may
+    /// do; members and users are managed with the node's token alone.
+    User {
+        /// What to do with users.
+        #[command(subcommand)]
+        call: UserCall,
+    },
     /// Show the node at a glance
     Status,
 }
@@ -127,6 +136,10 @@ pub struct RunArgs {
     /// Where to serve HTTP; port 0 picks a free one
     #[arg(long, default_value = "127.0.0.1:8377", value_name = "ADDR")]
     pub http: SocketAddr,
+    /// A name, besides localhost, under which people ask for this node, such as calendar.example.org;
+    /// repeat for several
+    #[arg(long = "http-name", value_name = "NAME", value_parser = host_name)]
+    pub http_names: Vec<String>,
     /// How log lines look
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub log_format: LogFormat,
@@ -276,6 +289,32 @@ pub enum ConflictsCall {
     },
 }
 
+/// `fasti user`
+#[derive(Debug, Subcommand)]
+pub enum UserCall {
+    /// Print a new app password for a person; it is shown this once
+    Add {
+        /// What they log in as
+        name: String,
+    },
+    /// List who has an app password
+    List,
+    /// Take a person's app password back; it ends at once
+    Remove {
+        /// What they log in as
+        name: String,
+    },
+}
+
+/// A host with or without a port, as it stands in URLs.
+fn host_name(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
+    if !text.is_empty() && text.chars().all(fits) {
+        return Ok(text.into());
+    }
+    Err("expected a host such as calendar.example.org, or with its port, in ASCII (xn--…)".into())
+}
+
 /// JSON, or else a string.
 fn value(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|_| text.into())
@@ -375,6 +414,8 @@ mod tests {
             "event edit a /title=x",
             "event edit a title=x --merge {}",
             "conflicts resolve a",
+            "run --http-name https://a/",
+            "user add",
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }

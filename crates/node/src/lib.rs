@@ -80,6 +80,7 @@ fn call(cli: Cli) -> anyhow::Result<String> {
         Call::Publish(args) => calls::publish::publish(&client()?, args, json),
         Call::Event { call } => calls::event::call(&client()?, call, json),
         Call::Conflicts { call } => calls::conflicts::call(&client()?, call, json),
+        Call::User { call } => calls::user::call(&client()?, call, json),
     }
 }
 

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use fasti_core::entry::Signer;
 use fasti_core::{Config, Core, Now, OfficeId, Stored};
-use fasti_doors::Handle;
+use fasti_doors::{Guard, Handle};
 use fasti_net as net;
 use fasti_store::Store;
 
@@ -46,11 +46,13 @@ pub(crate) struct Settings {
     pub(crate) dir: PathBuf,
     pub(crate) listen: Vec<net::Multiaddr>,
     pub(crate) http: SocketAddr,
+    /// Names that HTTP is asked for by.
+    pub(crate) names: Vec<String>,
 }
 
 /// Runs a node until `stop` completes.
 pub(crate) async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-    let Settings { dir, listen, http } = settings;
+    let Settings { dir, listen, http, names } = settings;
     keys::keep_private(&dir)?;
     let store = Arc::new(Store::open(&dir)?);
     begin_anew_if_copied(&store, &dir)?;
@@ -125,7 +127,8 @@ pub(crate) async fn run(settings: Settings, stop: impl Future<Output = ()>) -> a
     file.write(&dir).with_context(|| format!("node.json can't be written to {}", dir.display()))?;
     shared.ready();
     tracing::info!(http = %address, listen = ?shared.addresses(), "ready");
-    let served = fasti_doors::serve(listener, handle, &token, stop).await;
+    let guard = Guard { token: token.as_str().into(), tls: None, names, behind_proxy: false };
+    let served = fasti_doors::serve(listener, handle, guard, stop).await;
 
     tracing::info!("stopping");
     let _ = NodeFile::remove(&dir);

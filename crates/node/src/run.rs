@@ -27,7 +27,8 @@ pub(crate) fn run(dir: &Path, args: &RunArgs) -> anyhow::Result<()> {
             })
         })
         .collect::<anyhow::Result<_>>()?;
-    let settings = Settings { dir: dir.to_owned(), listen, http: args.http };
+    let settings =
+        Settings { dir: dir.to_owned(), listen, http: args.http, names: args.http_names.clone() };
     // The work is the engine's, which has a thread of its own: here bytes are moved, and each hop from one
     // thread to another would cost more than what it shares out.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
