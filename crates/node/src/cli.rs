@@ -133,13 +133,25 @@ pub struct RunArgs {
     /// one; repeat for several
     #[arg(long, value_name = "MULTIADDR")]
     pub listen: Vec<String>,
-    /// Where to serve HTTP; port 0 picks a free one
+    /// Where to serve HTTP; port 0 picks a free one. On another address than this machine's own (127.0.0.1,
+    /// ::1) it is HTTPS, with a certificate that the node makes unless --tls-cert names one
     #[arg(long, default_value = "127.0.0.1:8377", value_name = "ADDR")]
     pub http: SocketAddr,
+    /// The certificate for HTTPS, with those that it was issued by, in PEM; read again when it changes
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's private key, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
     /// A name, besides localhost, under which people ask for this node, such as calendar.example.org;
     /// repeat for several
     #[arg(long = "http-name", value_name = "NAME", value_parser = host_name)]
     pub http_names: Vec<String>,
+    /// Serve plain HTTP on any address, for a proxy that ends TLS and says in X-Forwarded-For who asks.
+    /// DANGER: whoever reaches that address without the proxy sends tokens and passwords in clear, and can
+    /// say to be anyone; let a firewall admit the proxy alone
+    #[arg(long, conflicts_with = "tls_cert")]
+    pub http_behind_proxy: bool,
     /// How log lines look
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub log_format: LogFormat,
@@ -393,6 +405,7 @@ mod tests {
         let line = "run --listen /ip4/0.0.0.0/tcp/1 --listen /ip6/::/tcp/1 --http 127.0.0.1:0 --log-format json";
         let Call::Run(run) = parse(line).unwrap().call else { panic!() };
         assert_eq!((run.listen.len(), run.log_format), (2, LogFormat::Json));
+        assert!(!run.http_behind_proxy && run.tls_cert.is_none());
     }
 
     #[test]
@@ -414,6 +427,9 @@ mod tests {
             "event edit a /title=x",
             "event edit a title=x --merge {}",
             "conflicts resolve a",
+            "run --tls-cert a",
+            "run --tls-key a",
+            "run --tls-cert a --tls-key b --http-behind-proxy",
             "run --http-name https://a/",
             "user add",
         ] {

@@ -4,6 +4,7 @@
 //! returns the text to print; `client` finds the running node and speaks HTTP with it.
 
 mod calls;
+mod certificate;
 pub mod cli;
 mod client;
 mod init;
@@ -11,6 +12,7 @@ mod join;
 mod keys;
 mod node;
 mod node_file;
+mod pin;
 mod print;
 mod run;
 
