@@ -29,13 +29,21 @@ pub struct Answer {
 }
 
 impl Api {
-    pub(crate) fn new(file: &NodeFile) -> Self {
+    /// For the node that wrote this.
+    ///
+    /// # Errors
+    /// If TLS can't be set up.
+    pub fn new(file: &NodeFile) -> anyhow::Result<Self> {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .proxy(None)
             .timeout_connect(Some(Duration::from_secs(5)))
             .max_idle_connections_per_host(64);
-        Self { agent: config.build().into(), http: file.http.clone(), token: file.token.clone() }
+        Ok(Self {
+            agent: file.agent(config.build())?,
+            http: file.http.clone(),
+            token: file.token.clone(),
+        })
     }
 
     /// Where the node is, and the token that it wants.

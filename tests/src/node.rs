@@ -111,6 +111,8 @@ pub struct Node {
     pub office: String,
     fasti: Fasti,
     dir: PathBuf,
+    /// Further arguments for `fasti run`; how it serves HTTP is among them.
+    run: Vec<String>,
     /// Once it has run, it runs again at the same addresses.
     listen: Vec<String>,
     process: Option<Child>,
@@ -125,10 +127,16 @@ impl Node {
             office: String::new(),
             fasti: fasti.clone(),
             dir: dir.into(),
+            run: vec!["--http".into(), "127.0.0.1:0".into()],
             listen: fasti.listen.clone(),
             process: None,
             api: None,
         }
+    }
+
+    /// With these arguments for `fasti run`, which say how it serves HTTP, from its next start on.
+    pub fn run_with(&mut self, args: &[&str]) {
+        self.run = args.iter().map(|&arg| arg.to_owned()).collect();
     }
 
     /// Its folder.
@@ -163,7 +171,8 @@ impl Node {
         let _ = std::fs::remove_file(self.dir.join("node.json"));
         let mut log = File::options().create(true).append(true).open(self.log())?;
         writeln!(log, "--- start")?;
-        let mut args = vec!["run", "--http", "127.0.0.1:0"];
+        let mut args = vec!["run"];
+        args.extend(self.run.iter().map(String::as_str));
         for address in &self.listen {
             args.extend(["--listen", address]);
         }
@@ -184,7 +193,7 @@ impl Node {
             std::thread::sleep(Duration::from_millis(2));
         };
         self.listen = file.listen.iter().map(|address| without_peer(address)).collect();
-        let api = Api::new(&file);
+        let api = Api::new(&file)?;
         self.process = Some(process);
         if self.office.is_empty() {
             let status = api.get("/v1/status")?;

@@ -3,6 +3,7 @@
 use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::entry::Signer;
 use crate::ids::{NetworkId, OfficeId, TicketId};
@@ -15,7 +16,7 @@ pub struct Ticket {
     /// The network; the founding entry must have this hash.
     pub network: NetworkId,
     /// The secret half of the ticket's key.
-    secret: [u8; 32],
+    secret: Zeroizing<[u8; 32]>,
     /// The name that the admin gave to the new office.
     pub name: String,
     /// When it expires, milliseconds since 1970.
@@ -49,6 +50,7 @@ impl Ticket {
         sponsor: OfficeId,
         addresses: Vec<String>,
     ) -> Self {
+        let secret = Zeroizing::new(secret);
         Self { network, secret, name, expires, sponsor, addresses }
     }
 
@@ -72,7 +74,9 @@ impl Ticket {
         let mut bytes = postcard::to_stdvec(self).unwrap_or_default();
         let check = Sha256::digest(&bytes);
         bytes.extend_from_slice(&check[..4]);
-        format!("{PREFIX}{}", BASE64URL_NOPAD.encode(&bytes))
+        let text = format!("{PREFIX}{}", BASE64URL_NOPAD.encode(&bytes));
+        bytes.zeroize();
+        text
     }
 
     /// From such a text.
@@ -82,6 +86,7 @@ impl Ticket {
     pub fn from_text(text: &str) -> Result<Self, TicketError> {
         let text = text.trim().strip_prefix(PREFIX).ok_or(TicketError::Prefix)?;
         let bytes = BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|_| TicketError::Damaged)?;
+        let bytes = Zeroizing::new(bytes);
         let (body, check) = bytes.split_last_chunk::<4>().ok_or(TicketError::Damaged)?;
         if Sha256::digest(body)[..4] != check[..] {
             return Err(TicketError::Damaged);

@@ -1,38 +1,140 @@
-//! Who may use the doors: whoever holds the node's token.
+//! Who may use the doors: the operator, who has the node's token, and people with an app password.
+//! People may do what an office may; members, users and faults are the operator's alone.
+
+use std::net::IpAddr;
+use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use data_encoding::BASE64;
 use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
 
+use crate::attempts::Source;
+use crate::people::Verdict;
 use crate::problem::Problem;
 use crate::routes::Door;
 
-/// Lets a request through that brings the token.
-pub(crate) async fn require_token(
+/// The other end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) IpAddr);
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Caller {
+    Operator,
+    Person,
+}
+
+/// Lets the operator through, and people.
+pub(crate) async fn require_anyone(
     State(door): State<Door>,
     request: Request,
     next: Next,
 ) -> Response {
-    match bearer(request.headers()) {
-        Some(token) if token.as_bytes().ct_eq(door.token.as_bytes()).into() => {
+    pass(&door, request, next, |_| true).await
+}
+
+/// Lets the operator through.
+pub(crate) async fn require_operator(
+    State(door): State<Door>,
+    request: Request,
+    next: Next,
+) -> Response {
+    pass(&door, request, next, |caller| caller == Caller::Operator).await
+}
+
+async fn pass(
+    door: &Door,
+    mut request: Request,
+    next: Next,
+    may: impl FnOnce(Caller) -> bool,
+) -> Response {
+    let source = source(door, &request);
+    let caller = identify(door, request.headers(), source).await;
+    // Nothing behind this has a use for it, and what isn't there is never logged.
+    request.headers_mut().remove(header::AUTHORIZATION);
+    let mut response = match caller {
+        Ok(caller) if may(caller) => {
+            request.extensions_mut().insert(caller);
             next.run(request).await
         }
-        Some(_) => refused("the token is not this node's; it draws a new one with every start"),
-        None => refused("no token was sent"),
+        Ok(_) => {
+            let detail = "this is for whoever runs the node: use the token in node.json in its folder, or the command line there";
+            Problem::new(StatusCode::FORBIDDEN, "operator-only", detail).into_response()
+        }
+        Err(problem) => problem.into_response(),
+    };
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+async fn identify(door: &Door, headers: &HeaderMap, source: Source) -> Result<Caller, Problem> {
+    let Some((scheme, secret)) = credentials(headers) else {
+        return Err(refused("no token or password was sent"));
+    };
+    if scheme.eq_ignore_ascii_case("bearer") {
+        // The right token is never told to wait, whatever others tried: it can't be guessed, and looking
+        // costs nothing.
+        if secret.as_bytes().ct_eq(door.token.as_bytes()).into() {
+            return Ok(Caller::Operator);
+        }
+        return Err(match door.people.wrong_token(source) {
+            Some(wait) => too_often(wait),
+            None => refused("the token is not this node's"),
+        });
+    }
+    let basic = scheme.eq_ignore_ascii_case("basic").then(|| name_and_password(secret)).flatten();
+    let Some((name, password)) = basic else {
+        return Err(refused("neither a token nor a name with a password can be read from it"));
+    };
+    match door.people.check(name, &password, source).await {
+        Verdict::Right => Ok(Caller::Person),
+        Verdict::Wrong => Err(refused("there is no user with this name and password")),
+        Verdict::Wait(wait) => Err(too_often(wait)),
+        Verdict::Busy => {
+            let detail = "too many passwords are being checked; try again in a second";
+            Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail))
+        }
     }
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+fn credentials(headers: &HeaderMap) -> Option<(&str, &str)> {
+    let (scheme, secret) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    Some((scheme, secret.trim()))
 }
 
-fn refused(why: &str) -> Response {
+/// RFC 7617, in UTF-8.
+fn name_and_password(encoded: &str) -> Option<(String, Zeroizing<String>)> {
+    let bytes = Zeroizing::new(BASE64.decode(encoded.as_bytes()).ok()?);
+    let (name, password) = std::str::from_utf8(&bytes).ok()?.split_once(':')?;
+    Some((name.to_owned(), Zeroizing::new(password.to_owned())))
+}
+
+/// The other end of the connection; or, if that is the proxy, whom the proxy says that it speaks for.
+/// What stands before the proxy's own words in the header was made up by anyone.
+fn source(door: &Door, request: &Request) -> Source {
+    let peer = request.extensions().get().map_or(IpAddr::from([0; 4]), |Peer(address)| *address);
+    let forwarded = || {
+        let lines = request.headers().get_all("x-forwarded-for");
+        lines.iter().next_back()?.to_str().ok()?.rsplit(',').next()?.trim().parse().ok()
+    };
+    Source::from(if door.behind_proxy { forwarded().unwrap_or(peer) } else { peer })
+}
+
+fn refused(why: &str) -> Problem {
     let detail = format!(
-        "{why}: send the header \"Authorization: Bearer TOKEN\"; the token is in node.json in the node's folder (fasti run --dir)"
+        "{why}: send the header \"Authorization: Bearer TOKEN\" (the token is in node.json in the node's folder, fasti run --dir), or a name and an app password (fasti user add NAME) as Basic"
     );
-    Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail).into_response()
+    Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
+}
+
+fn too_often(wait: Duration) -> Problem {
+    let seconds = wait.as_secs_f64().ceil() as u64;
+    let detail = format!(
+        "wrong too often, from this address or for this name: nothing was checked; try again in {seconds} s"
+    );
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-attempts", detail).retry_after(seconds)
 }

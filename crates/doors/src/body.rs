@@ -24,13 +24,14 @@ const THROWN_AWAY_MAX: usize = 8 * BATCH_BYTES_MAX;
 /// sends byte by byte must not hold a connection for ever.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The media type without its parameters, in lower case; a body without one is taken for JSON.
+/// The media type without its parameters, in lower case; empty if there is none. That is not taken for JSON,
+/// as a foreign page may send a body without one and be asked by nobody.
 pub(crate) fn media_type(headers: &HeaderMap) -> String {
     headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.split(';').next())
-        .map_or_else(|| "application/json".into(), |value| value.trim().to_ascii_lowercase())
+        .map_or_else(String::new, |value| value.trim().to_ascii_lowercase())
 }
 
 /// Fails unless the body has one of these media types.
@@ -39,7 +40,8 @@ pub(crate) fn require_media_type(headers: &HeaderMap, accepted: &[&str]) -> Resu
     if accepted.contains(&found.as_str()) {
         return Ok(());
     }
-    let detail = format!("the body is {found:?}; send \"Content-Type: {}\"", accepted.join(" or "));
+    let found = if found.is_empty() { "of no type".into() } else { format!("{found:?}") };
+    let detail = format!("the body is {found}; send \"Content-Type: {}\"", accepted.join(" or "));
     Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type", detail))
 }
 

@@ -20,7 +20,7 @@ use fasti_core::{Answer, Command, CommandError, Digest, EntryHash, NetworkId, Of
 use serde_json::{Value, json};
 use tokio::sync::{broadcast, oneshot};
 
-use crate::{Handle, Metric, MetricKind, Node, Request};
+use crate::{Guard, Handle, Metric, MetricKind, Node, Request};
 
 /// The office that the fake is.
 pub const OFFICE: OfficeId = OfficeId([0xaa; 32]);
@@ -37,6 +37,7 @@ pub struct Fake {
 #[derive(Default)]
 struct State {
     calendar: Mutex<Calendar>,
+    users: Mutex<Option<Vec<u8>>>,
     unready: AtomicBool,
 }
 
@@ -58,8 +59,19 @@ impl Fake {
     ///
     /// # Panics
     /// If this machine has no free port or no memory.
-    #[expect(clippy::unwrap_used, reason = "a test that can't begin has failed")]
     pub fn start() -> Self {
+        Self::start_with(|_| ())
+    }
+
+    /// Starts one whose guard is changed before.
+    ///
+    /// # Panics
+    /// If this machine has no free port or no memory.
+    #[expect(clippy::unwrap_used, reason = "a test that can't begin has failed")]
+    pub fn start_with(change: impl FnOnce(&mut Guard)) -> Self {
+        let mut guard =
+            Guard { token: Self::TOKEN.into(), tls: None, names: Vec::new(), behind_proxy: false };
+        change(&mut guard);
         let state = Arc::new(State::default());
         let (handle, mut core) = Handle::new(Arc::clone(&state) as Arc<dyn Node>);
         state.calendar().followers = Some(core.appended);
@@ -75,10 +87,7 @@ impl Fake {
         let server = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let shutdown = async move { drop(stopped.await) };
-            runtime
-                .unwrap()
-                .block_on(crate::serve(listener, handle, Self::TOKEN, shutdown))
-                .unwrap();
+            runtime.unwrap().block_on(crate::serve(listener, handle, guard, shutdown)).unwrap();
         });
         Self { address, state, stop: Some(stop), server: Some(server) }
     }
@@ -159,6 +168,15 @@ impl Node for State {
 
     fn log_end(&self) -> u64 {
         self.calendar().log.len() as u64
+    }
+
+    fn users(&self) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.users.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    fn keep_users(&self, users: &[u8]) -> io::Result<()> {
+        *self.users.lock().unwrap_or_else(PoisonError::into_inner) = Some(users.to_vec());
+        Ok(())
     }
 
     fn history(&self, from: u64, limit: usize) -> io::Result<Vec<Appended>> {

@@ -38,6 +38,19 @@ pub trait Node: Send + Sync + 'static {
     /// this node was not started for such faults.
     fn cut(&self, offices: BTreeSet<OfficeId>) -> bool;
 
+    /// What was kept last with [`Node::keep_users`]; none if nothing was. Called once.
+    ///
+    /// # Errors
+    /// Whatever the disk says.
+    fn users(&self) -> io::Result<Option<Vec<u8>>>;
+
+    /// Keeps the people with an app password, durably, in place of those before. Nothing in it is a
+    /// secret in clear. Blocks.
+    ///
+    /// # Errors
+    /// Whatever the disk says.
+    fn keep_users(&self, users: &[u8]) -> io::Result<()>;
+
     /// Entries of the local log from this index on, at most `limit`, without gaps; empty only if there
     /// are none. May read the disk: it is called where blocking is allowed.
     ///
@@ -178,6 +191,14 @@ mod tests {
 
         fn log_end(&self) -> u64 {
             0
+        }
+
+        fn users(&self) -> io::Result<Option<Vec<u8>>> {
+            Ok(None)
+        }
+
+        fn keep_users(&self, _: &[u8]) -> io::Result<()> {
+            Ok(())
         }
 
         fn history(&self, _: u64, _: usize) -> io::Result<Vec<Appended>> {

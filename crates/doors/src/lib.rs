@@ -1,14 +1,16 @@
 //! Every way in for people and programs: the HTTP API and the event stream.
 //!
-//! A request takes the same way whichever door it comes through: [`serve`] limits it, `auth` asks for
-//! the token, a route parses it into a [`fasti_core::Command`], [`Handle::ask`] waits for the core's
+//! A request takes the same way whichever door it comes through: [`serve`] limits it, `browser`
+//! refuses what foreign pages send, `auth` asks who it is, a route parses it into a [`fasti_core::Command`], [`Handle::ask`] waits for the core's
 //! answer, and `view` or `problem` says it in JSON.
 //!
 //! Deliberately absent: the store, the network, and the core's state. Whatever a door needs of them it
 //! asks through the [`Handle`], which the node provides.
 
+mod attempts;
 mod auth;
 mod body;
+mod browser;
 mod conditions;
 mod conflicts;
 mod events;
@@ -18,13 +20,15 @@ mod faults;
 mod handle;
 mod members;
 mod openapi;
+mod people;
 mod probes;
 mod problem;
 mod publish;
 mod routes;
 mod server;
 mod stream;
+mod users;
 
 pub use handle::{CoreEnd, Handle, Metric, MetricKind, Node, Request};
 pub use routes::path_segment;
-pub use server::serve;
+pub use server::{Guard, serve};

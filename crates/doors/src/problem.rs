@@ -6,7 +6,7 @@ use fasti_core::CommandError;
 use serde_json::{Value, json};
 
 /// Seconds after which a caller should try again what the node could not do yet.
-const RETRY_AFTER_S: &str = "1";
+const RETRY_AFTER_S: u64 = 1;
 
 /// What went wrong, and what would help.
 #[derive(Clone, Debug)]
@@ -17,11 +17,18 @@ pub(crate) struct Problem {
     detail: String,
     /// A member beyond RFC 9457's own.
     more: Option<(&'static str, String)>,
+    /// Seconds.
+    retry_after: Option<u64>,
 }
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, name: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, name, detail: detail.into(), more: None }
+        let retry_after = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER_S);
+        Self { status, name, detail: detail.into(), more: None, retry_after }
+    }
+
+    pub(crate) fn retry_after(self, seconds: u64) -> Self {
+        Self { retry_after: Some(seconds), ..self }
     }
 
     /// The request can't be read.
@@ -62,16 +69,14 @@ fn title(name: &str) -> String {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut headers = HeaderMap::new();
-        let mut set = |name, value| headers.insert(name, HeaderValue::from_static(value));
-        set(header::CONTENT_TYPE, "application/problem+json");
-        match self.status {
-            StatusCode::UNAUTHORIZED => {
-                set(header::WWW_AUTHENTICATE, "Bearer realm=\"fasti\"");
-            }
-            StatusCode::SERVICE_UNAVAILABLE => {
-                set(header::RETRY_AFTER, RETRY_AFTER_S);
-            }
-            _ => {}
+        let mut add = |name, value| headers.append(name, HeaderValue::from_static(value));
+        add(header::CONTENT_TYPE, "application/problem+json");
+        if self.status == StatusCode::UNAUTHORIZED {
+            add(header::WWW_AUTHENTICATE, "Bearer realm=\"fasti\"");
+            add(header::WWW_AUTHENTICATE, "Basic realm=\"fasti\", charset=\"UTF-8\"");
+        }
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.into());
         }
         (self.status, headers, self.to_json().to_string()).into_response()
     }

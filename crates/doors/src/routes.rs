@@ -1,4 +1,4 @@
-//! Which path leads where.
+//! Which path leads where, and who may go there.
 
 use std::sync::Arc;
 
@@ -11,28 +11,41 @@ use axum::routing::{MethodRouter, delete, get, post, put};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
+use crate::people::People;
 use crate::problem::Problem;
-use crate::{Handle, auth, conflicts, events, faults, members, openapi, probes, publish, stream};
+use crate::{
+    Handle, auth, browser, conflicts, events, faults, members, openapi, probes, publish, stream,
+    users,
+};
 
 /// What every route may use.
 #[derive(Clone)]
 pub(crate) struct Door {
     pub(crate) handle: Handle,
     pub(crate) token: Arc<str>,
+    pub(crate) people: Arc<People>,
+    /// Whether TLS ends here.
+    pub(crate) https: bool,
+    /// See [`crate::Guard::names`].
+    pub(crate) names: Arc<[String]>,
+    /// See [`crate::Guard::behind_proxy`].
+    pub(crate) behind_proxy: bool,
     /// Becomes true when the server stops: answers without an end must end then.
     pub(crate) stopping: watch::Receiver<bool>,
 }
 
 pub(crate) fn router(door: Door) -> Router {
-    let mut guarded = Router::new();
-    for (path, methods) in guarded_routes() {
-        guarded = guarded.route(path, methods);
-    }
-    let mut router = guarded.route_layer(from_fn_with_state(door.clone(), auth::require_token));
-    for (path, methods) in open_routes() {
-        router = router.route(path, methods);
-    }
-    router
+    let of = |routes: &[(&str, MethodRouter<Door>)]| {
+        let add = |router: Router<Door>, (path, methods): &(&str, MethodRouter<Door>)| {
+            router.route(path, methods.clone())
+        };
+        routes.iter().fold(Router::new(), add)
+    };
+    let operators = from_fn_with_state(door.clone(), auth::require_operator);
+    let anyones = from_fn_with_state(door.clone(), auth::require_anyone);
+    of(&open_routes())
+        .merge(of(&shared_routes()).route_layer(anyones))
+        .merge(of(&operator_routes()).route_layer(operators))
         .fallback(async |uri: Uri| {
             let detail = format!("there is nothing at {}; see /v1/openapi.json", uri.path());
             Problem::new(StatusCode::NOT_FOUND, "unknown-path", detail)
@@ -41,11 +54,12 @@ pub(crate) fn router(door: Door) -> Router {
             let detail = "this path has other methods; the Allow header names them";
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail)
         })
+        .layer(from_fn_with_state(door.clone(), browser::guard))
         .with_state(door)
 }
 
-/// Routes that need the token.
-pub(crate) fn guarded_routes() -> [(&'static str, MethodRouter<Door>); 15] {
+/// Routes for the operator and for people with an app password.
+pub(crate) fn shared_routes() -> [(&'static str, MethodRouter<Door>); 11] {
     [
         ("/v1/publish", post(publish::publish)),
         ("/v1/events", get(events::list).post(events::create)),
@@ -56,15 +70,24 @@ pub(crate) fn guarded_routes() -> [(&'static str, MethodRouter<Door>); 15] {
         ("/v1/stream", get(stream::stream)),
         ("/v1/members", get(members::list)),
         ("/v1/members/former", get(members::former)),
-        ("/v1/members/{office}", delete(members::remove)),
-        ("/v1/successor", post(members::succeed)),
         ("/v1/status", get(members::status)),
-        ("/v1/invite", post(members::invite)),
         ("/v1/conflicts", get(conflicts::list)),
         ("/v1/conflicts/{id}/resolve", post(conflicts::resolve)),
         ("/v1/openapi.json", get(openapi::document)),
-        ("/v1/faults", put(faults::set)),
         ("/metrics", get(probes::metrics)),
+    ]
+}
+
+/// Routes for the operator alone: who else gets in, here or to the network, is not for those to say who
+/// were let in.
+pub(crate) fn operator_routes() -> [(&'static str, MethodRouter<Door>); 6] {
+    [
+        ("/v1/members/{office}", delete(members::remove)),
+        ("/v1/successor", post(members::succeed)),
+        ("/v1/invite", post(members::invite)),
+        ("/v1/users", get(users::list).post(users::add)),
+        ("/v1/users/{name}", delete(users::remove)),
+        ("/v1/faults", put(faults::set)),
     ]
 }
 

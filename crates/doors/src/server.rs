@@ -1,25 +1,36 @@
 //! The HTTP server: hyper with limits, because anyone who reaches the port may talk to it before
-//! they show a token. axum's own `serve` has no limits on time or connections.
+//! they show a token. axum's own `serve` has no limits on time or connections. Where the certificate for
+//! TLS comes from is the node's affair.
 
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
 
 use crate::Handle;
+use crate::auth::Peer;
+use crate::people::People;
 use crate::routes::{Door, router};
 
 /// Connections at a time; further ones wait to be accepted. Each costs some 100 kB at most, besides
 /// the body that it sends.
 const CONNECTIONS_MAX: usize = 512;
+
+/// How long a client may take for TLS's handshake: two round trips over the worst line.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a client may take for a request's head, and how long a connection may be idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -34,25 +45,51 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause after a connection that could not be accepted: the usual cause, too many open files, passes.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
+/// What guards the doors.
+#[derive(Clone)]
+pub struct Guard {
+    /// What the operator has to show.
+    pub token: Arc<str>,
+    /// None for plain HTTP.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// Names, besides `localhost`, under which browsers may ask for this node.
+    pub names: Vec<String>,
+    /// Whether all requests come through a proxy, which says in `X-Forwarded-For` from where.
+    pub behind_proxy: bool,
+}
+
+impl std::fmt::Debug for Guard {
+    /// Without the token.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Guard").field("names", &self.names).finish_non_exhaustive()
+    }
+}
+
 /// Serves the doors until `shutdown` completes; then takes no more connections, ends event streams,
 /// and returns when the requests under way are answered, after some seconds at the latest.
 ///
-/// `token` is what callers have to show.
-///
 /// # Errors
-/// If the listener can't be used.
+/// If the listener can't be used, or what [`crate::Node::users`] gives can't be read.
 pub async fn serve(
     listener: std::net::TcpListener,
     handle: Handle,
-    token: &str,
+    guard: Guard,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
     let (stop, stopping) = watch::channel(false);
-    let router = router(Door { handle, token: token.into(), stopping });
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(BUFFER_BYTES_MAX);
+    let ending = stopping.clone();
+    let router = router(Door {
+        people: People::load(handle.clone())?,
+        handle,
+        token: guard.token,
+        https: guard.tls.is_some(),
+        names: guard.names.into(),
+        behind_proxy: guard.behind_proxy,
+        stopping,
+    });
+    let tls = guard.tls.map(TlsAcceptor::from);
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
@@ -67,8 +104,8 @@ pub async fn serve(
             () = &mut shutdown => break,
             Some(_) = connections.join_next() => continue,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok((stream, address)) => (stream, Peer(address.ip())),
             Err(error) => {
                 tracing::warn!(%error, "no HTTP connection can be accepted for now");
                 tokio::time::sleep(ACCEPT_RETRY).await;
@@ -77,12 +114,20 @@ pub async fn serve(
         };
         // An event must not wait for the acknowledgement of the one before.
         let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(router.clone());
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
+        let (router, tls, watcher) = (router.clone(), tls.clone(), graceful.watcher());
+        let mut ending = ending.clone();
         connections.spawn(async move {
             let _slot = slot;
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "an HTTP connection failed");
+            let Some(tls) = tls else { return converse(stream, peer, router, watcher).await };
+            let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream));
+            let shaken = tokio::select! {
+                shaken = handshake => shaken,
+                _ = ending.wait_for(|ending| *ending) => return,
+            };
+            match shaken {
+                Ok(Ok(stream)) => converse(stream, peer, router, watcher).await,
+                Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+                Err(_) => tracing::debug!("a TLS handshake took too long"),
             }
         });
     }
@@ -92,4 +137,26 @@ pub async fn serve(
         tracing::warn!("some HTTP requests were cut off because they took too long to finish");
     }
     Ok(())
+}
+
+/// Answers the requests of one connection.
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: Peer,
+    router: axum::Router,
+    watcher: Watcher,
+) {
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        router.call(request)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(BUFFER_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!(%error, "an HTTP connection failed");
+    }
 }

@@ -3,13 +3,15 @@
 //! A follower subscribes to the live log first and then reads from the history up to where the live
 //! log begins; indices tell what it has seen. One that can't keep up with the live log goes back to
 //! the history: it gets everything a little later, and costs one page of entries and one message.
+//!
+//! When an app password is taken back, people's streams end: who still may comes again.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -21,6 +23,7 @@ use serde_json::json;
 use tokio::sync::broadcast::{self, error::RecvError};
 
 use crate::Handle;
+use crate::auth::Caller;
 use crate::problem::Problem;
 use crate::routes::{Door, query};
 
@@ -44,9 +47,11 @@ struct StreamQuery {
 
 pub(crate) async fn stream(
     State(door): State<Door>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
+    let mut removals = door.people.removals();
     let asked: StreamQuery = query(&uri)?;
     let live = door.handle.follow()?;
     let end = door.handle.node().log_end();
@@ -70,10 +75,16 @@ pub(crate) async fn stream(
     let first = next.checked_sub(1).map(|index| Event::default().id(index.to_string()));
     let first = first.unwrap_or_default().retry(RETRY);
     let mut stopping = door.stopping;
+    let end = async move {
+        tokio::select! {
+            _ = stopping.wait_for(|stopping| *stopping) => {}
+            _ = removals.changed(), if caller == Caller::Person => {}
+        }
+    };
     let messages = futures::stream::unfold(follower, |mut follower| async {
         Some((follower.next_message().await?, follower))
     })
-    .take_until(async move { stopping.wait_for(|stopping| *stopping).await.map(|_| ()) });
+    .take_until(end);
     let messages = futures::stream::iter([first]).chain(messages).map(Ok::<_, Infallible>);
     let mut response =
         Sse::new(messages).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response();

@@ -56,7 +56,14 @@ fn cloud_events_are_taken_structured_and_binary() {
         ("content-type", "application/json"),
     ];
     assert_eq!(send(&fake, "POST /v1/publish", &binary, data).json()["uid"], "policy-A");
-    send(&fake, "POST /v1/publish", &binary[..1], data).assert_problem(422, "invalid", "id");
+    let without_id = [binary[0], binary[4]];
+    send(&fake, "POST /v1/publish", &without_id, data).assert_problem(422, "invalid", "id");
+    // A foreign page can send a body without a type.
+    send(&fake, "POST /v1/publish", &binary[..4], data).assert_problem(
+        415,
+        "media-type",
+        "no type",
+    );
 }
 
 #[test]
@@ -100,8 +107,10 @@ fn what_of_a_batch_was_published_is_told_even_if_the_disk_fills_up() {
 fn lost_updates_are_refused() {
     let fake = Fake::start();
     let path = "/v1/events/retreat%2F1";
-    let put =
-        |headers: &[(&str, &str)], body: &str| send(&fake, &format!("PUT {path}"), headers, body);
+    let put = |headers: &[(&str, &str)], body: &str| {
+        let json = [("content-type", "application/json")];
+        send(&fake, &format!("PUT {path}"), &[headers, &json].concat(), body)
+    };
     let first = put(&[("if-none-match", "*")], r#"{"title":"Retreat"}"#);
     assert_eq!((first.status, first.json()["uid"].clone()), (201, json!("retreat/1")));
     put(&[("if-none-match", "*")], "{}").assert_problem(412, "precondition-failed", "etag is now");

@@ -4,3 +4,4 @@ pub(crate) mod conflicts;
 pub(crate) mod event;
 pub(crate) mod members;
 pub(crate) mod publish;
+pub(crate) mod user;

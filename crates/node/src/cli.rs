@@ -42,8 +42,9 @@ pub enum Call {
     Invite(InviteArgs),
     /// Become a member of the network that the ticket is for
     Join {
-        /// The line that `fasti invite` printed
-        ticket: String,
+        /// The line that `fasti invite` printed; - reads it from standard input, where nobody else on this
+        /// machine sees it
+        ticket: Secret,
     },
     /// Run the node, until SIGTERM or Ctrl-C
     Run(RunArgs),
@@ -91,8 +92,33 @@ pub enum Call {
         #[command(subcommand)]
         call: Option<ConflictsCall>,
     },
+    /// Give people app passwords, for calendar apps and the HTTP API
+    ///
+    /// A password is printed once, and kept as a hash. It is good at this node, and for what an office may
+    /// do; members and users are managed with the node's token alone.
+    User {
+        /// What to do with users.
+        #[command(subcommand)]
+        call: UserCall,
+    },
     /// Show the node at a glance
     Status,
+}
+
+/// A text that must not be shown.
+#[derive(Clone)]
+pub struct Secret(pub String);
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
 }
 
 /// `fasti init`
@@ -124,9 +150,25 @@ pub struct RunArgs {
     /// one; repeat for several
     #[arg(long, value_name = "MULTIADDR")]
     pub listen: Vec<String>,
-    /// Where to serve HTTP; port 0 picks a free one
+    /// Where to serve HTTP; port 0 picks a free one. On another address than this machine's own (127.0.0.1,
+    /// ::1) it is HTTPS, with a certificate that the node makes unless --tls-cert names one
     #[arg(long, default_value = "127.0.0.1:8377", value_name = "ADDR")]
     pub http: SocketAddr,
+    /// The certificate for HTTPS, with those that it was issued by, in PEM; read again when it changes
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's private key, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// A name, besides localhost, under which people ask for this node, such as calendar.example.org;
+    /// repeat for several
+    #[arg(long = "http-name", value_name = "NAME", value_parser = host_name)]
+    pub http_names: Vec<String>,
+    /// Serve plain HTTP on any address, for a proxy that ends TLS and says in X-Forwarded-For who asks.
+    /// DANGER: whoever reaches that address without the proxy sends tokens and passwords in clear, and can
+    /// say to be anyone; let a firewall admit the proxy alone
+    #[arg(long, conflicts_with = "tls_cert")]
+    pub http_behind_proxy: bool,
     /// How log lines look
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub log_format: LogFormat,
@@ -276,6 +318,32 @@ pub enum ConflictsCall {
     },
 }
 
+/// `fasti user`
+#[derive(Debug, Subcommand)]
+pub enum UserCall {
+    /// Print a new app password for a person; it is shown this once
+    Add {
+        /// What they log in as
+        name: String,
+    },
+    /// List who has an app password
+    List,
+    /// Take a person's app password back; it ends at once
+    Remove {
+        /// What they log in as
+        name: String,
+    },
+}
+
+/// A host with or without a port, as it stands in URLs.
+fn host_name(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
+    if !text.is_empty() && text.chars().all(fits) {
+        return Ok(text.into());
+    }
+    Err("expected a host such as calendar.example.org, or with its port, in ASCII (xn--…)".into())
+}
+
 /// JSON, or else a string.
 fn value(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|_| text.into())
@@ -354,6 +422,7 @@ mod tests {
         let line = "run --listen /ip4/0.0.0.0/tcp/1 --listen /ip6/::/tcp/1 --http 127.0.0.1:0 --log-format json";
         let Call::Run(run) = parse(line).unwrap().call else { panic!() };
         assert_eq!((run.listen.len(), run.log_format), (2, LogFormat::Json));
+        assert!(!run.http_behind_proxy && run.tls_cert.is_none());
     }
 
     #[test]
@@ -375,6 +444,11 @@ mod tests {
             "event edit a /title=x",
             "event edit a title=x --merge {}",
             "conflicts resolve a",
+            "run --tls-cert a",
+            "run --tls-key a",
+            "run --tls-cert a --tls-key b --http-behind-proxy",
+            "run --http-name https://a/",
+            "user add",
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }

@@ -45,7 +45,7 @@ impl Client {
             .proxy(None)
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .timeout_global(Some(TIMEOUT));
-        Ok(Self { agent: config.build().into(), node, dir: dir.into() })
+        Ok(Self { agent: node.agent(config.build())?, node, dir: dir.into() })
     }
 
     pub(crate) fn get(&self, path: &str) -> anyhow::Result<Value> {

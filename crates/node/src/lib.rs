@@ -4,6 +4,7 @@
 //! returns the text to print; `client` finds the running node and speaks HTTP with it.
 
 mod calls;
+mod certificate;
 pub mod cli;
 mod client;
 mod init;
@@ -11,6 +12,7 @@ mod join;
 mod keys;
 mod node;
 mod node_file;
+mod pin;
 mod print;
 mod rotate;
 mod run;
@@ -26,7 +28,7 @@ use fasti_core::ticket::Ticket;
 
 pub use node_file::NodeFile;
 
-use cli::{Call, Cli};
+use cli::{Call, Cli, Secret};
 use client::Client;
 use print::{BOLD_RED, clean};
 
@@ -61,8 +63,8 @@ fn call(cli: Cli) -> anyhow::Result<String> {
             let network = init::init(&dir, &args.office)?.to_string();
             Ok(print::fact("network", &network, json))
         }
-        Call::Join { ticket } => {
-            let ticket = Ticket::from_text(&ticket)?;
+        Call::Join { ticket: Secret(ticket) } => {
+            let ticket = Ticket::from_text(&if ticket == "-" { read_line()? } else { ticket })?;
             join::join(&dir, &ticket)?;
             let (name, network) = (&ticket.name, ticket.network.to_string());
             Ok(if json {
@@ -84,7 +86,15 @@ fn call(cli: Cli) -> anyhow::Result<String> {
         Call::Publish(args) => calls::publish::publish(&client()?, args, json),
         Call::Event { call } => calls::event::call(&client()?, call, json),
         Call::Conflicts { call } => calls::conflicts::call(&client()?, call, json),
+        Call::User { call } => calls::user::call(&client()?, call, json),
     }
+}
+
+/// A secret that must not stand among the arguments, which everyone on the machine can see.
+fn read_line() -> anyhow::Result<String> {
+    let mut line = String::new();
+    io::stdin().read_line(&mut line).context("the ticket can't be read from standard input")?;
+    Ok(line)
 }
 
 fn default_dir() -> anyhow::Result<PathBuf> {

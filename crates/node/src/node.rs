@@ -15,7 +15,7 @@ mod shared;
 mod snapshots;
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,11 +23,12 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use fasti_core::entry::Signer;
 use fasti_core::{Command, CommandError, Config, Core, Now, OfficeId, Stored};
-use fasti_doors::Handle;
+use fasti_doors::{Guard, Handle};
 use fasti_net as net;
 use fasti_store::Store;
 
 use crate::NodeFile;
+use crate::certificate::Certificate;
 use crate::keys;
 use crate::rotate::{self, SETTING_PREDECESSOR};
 pub(crate) use engine::Clock;
@@ -47,12 +48,27 @@ const SETTING_FILE: &str = "file";
 pub(crate) struct Settings {
     pub(crate) dir: PathBuf,
     pub(crate) listen: Vec<net::Multiaddr>,
-    pub(crate) http: SocketAddr,
+    pub(crate) http: Http,
 }
+
+/// How HTTP is served.
+pub(crate) struct Http {
+    pub(crate) address: SocketAddr,
+    /// Names that it is known by.
+    pub(crate) names: Vec<String>,
+    /// The files of the operator's certificate and its key.
+    pub(crate) tls: Option<(PathBuf, PathBuf)>,
+    pub(crate) behind_proxy: bool,
+}
+
+/// How often the certificate's files are looked at: two calls to the system, and a renewal is used long
+/// before the old one ends.
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Runs a node until `stop` completes.
 pub(crate) async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
     let Settings { dir, listen, http } = settings;
+    keys::keep_private(&dir)?;
     let mut store = Store::open(&dir)?;
     rotate::use_successor(&mut store, &dir)?;
     let store = Arc::new(store);
@@ -77,9 +93,12 @@ pub(crate) async fn run(settings: Settings, stop: impl Future<Output = ()>) -> a
         "opened"
     );
 
-    let listener = TcpListener::bind(http)
-        .with_context(|| format!("{http} can't be used for HTTP: is it in use by another program or node? choose another with --http, or --http 127.0.0.1:0 for any free one"))?;
-    let mut config = net::Config::new(seed);
+    let certificate = http.certificate(&dir)?;
+    let tls = certificate.as_ref().map(Certificate::server_config).transpose()?;
+    let address = http.address;
+    let listener = TcpListener::bind(address)
+        .with_context(|| format!("{address} can't be used for HTTP: is it in use by another program or node? choose another with --http, or --http 127.0.0.1:0 for any free one"))?;
+    let mut config = net::Config::new(*seed);
     config.listen = listen;
     config.mdns = std::env::var_os("FASTI_NO_MDNS").is_none();
     let (network, events) = net::start(config).await?;
@@ -120,19 +139,30 @@ pub(crate) async fn run(settings: Settings, stop: impl Future<Output = ()>) -> a
     let token = keys::find_or_draw_token(&dir)?;
     let address = listener.local_addr()?;
     shared.wait_until_listening().await;
-    let file = NodeFile {
-        http: format!("http://{address}"),
-        token: token.clone(),
+    let mut file = NodeFile {
+        http: url(address, certificate.is_some()),
+        certificate: certificate.as_ref().map(|certificate| certificate.fingerprint()),
+        token: token.to_string(),
         listen: shared.addresses(),
         pid: std::process::id(),
     };
     file.write(&dir).with_context(|| format!("node.json can't be written to {}", dir.display()))?;
     shared.ready();
-    tracing::info!(http = %address, listen = ?shared.addresses(), "ready");
     if let Some(old) = store.reader().setting(SETTING_PREDECESSOR)? {
         tokio::spawn(remove_predecessor(old, handle.clone(), Arc::clone(&store)));
     }
-    let served = fasti_doors::serve(listener, handle, &token, stop).await;
+    let fingerprint = certificate.as_ref().map(|certificate| certificate.fingerprint_for_people());
+    tracing::info!(http = file.http, fingerprint, listen = ?shared.addresses(), "ready");
+    let guard = Guard {
+        token: token.as_str().into(),
+        tls,
+        names: http.names,
+        behind_proxy: http.behind_proxy,
+    };
+    let served = tokio::select! {
+        served = fasti_doors::serve(listener, handle, guard, stop) => served,
+        never = renew(certificate.as_deref(), &mut file, &dir) => match never {},
+    };
 
     tracing::info!("stopping");
     let _ = NodeFile::remove(&dir);
@@ -161,6 +191,67 @@ async fn remove_predecessor(old: Vec<u8>, handle: Handle, store: Arc<Store>) {
             tracing::warn!(%error, "the store can't be written");
         }
         return;
+    }
+}
+
+impl Http {
+    /// The certificate, if there is to be TLS: always, but for this machine itself and for a proxy.
+    fn certificate(&self, dir: &Path) -> anyhow::Result<Option<Arc<Certificate>>> {
+        let ip = self.address.ip().to_canonical();
+        match &self.tls {
+            Some((certificate, key)) => Certificate::load(certificate, key).map(Some),
+            None if self.behind_proxy || ip.is_loopback() => {
+                if !ip.is_loopback() {
+                    tracing::warn!(
+                        "HTTP is in clear at {}, for a proxy that ends TLS: let a firewall admit the proxy alone",
+                        self.address
+                    );
+                }
+                Ok(None)
+            }
+            None => {
+                let here = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+                let bound = (!ip.is_unspecified()).then(|| ip.to_string());
+                let told = self.names.iter().map(|name| without_port(name).to_owned());
+                let names: Vec<String> = here.into_iter().chain(bound).chain(told).collect();
+                Certificate::own(dir, &names).map(Some)
+            }
+        }
+    }
+}
+
+fn without_port(name: &str) -> &str {
+    // An IPv6 address has colons of its own.
+    let host = name.rsplit_once(':').map_or(name, |(host, _)| host);
+    let host = if host.contains(':') && !host.ends_with(']') { name } else { host };
+    host.trim_matches(['[', ']'])
+}
+
+/// Where callers on this machine find it.
+fn url(mut address: SocketAddr, tls: bool) -> String {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    format!("http{}://{address}", if tls { "s" } else { "" })
+}
+
+/// Watches for a renewed certificate, and tells callers on this machine.
+async fn renew(
+    certificate: Option<&Certificate>,
+    file: &mut NodeFile,
+    dir: &Path,
+) -> std::convert::Infallible {
+    let Some(certificate) = certificate else { return std::future::pending().await };
+    loop {
+        tokio::time::sleep(RENEWAL_INTERVAL).await;
+        if certificate.renew() {
+            file.certificate = Some(certificate.fingerprint());
+            if let Err(error) = file.write(dir) {
+                tracing::warn!(%error, "node.json can't be written: calls on this machine don't trust the new certificate");
+            }
+        }
     }
 }
 
@@ -238,4 +329,32 @@ pub(crate) fn check_folder(dir: &Path) -> anyhow::Result<()> {
         "{} holds no node yet: begin with `fasti init --office NAME` or `fasti join TICKET`, or say where it is with --dir",
         dir.display()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn callers_here_find_it_wherever_it_listens() {
+        let url = |address: &str, tls| url(address.parse().unwrap(), tls);
+        assert_eq!(url("127.0.0.1:1", false), "http://127.0.0.1:1");
+        assert_eq!(url("0.0.0.0:1", true), "https://127.0.0.1:1");
+        assert_eq!(url("[::]:1", true), "https://[::1]:1");
+        assert_eq!(url("192.0.2.1:1", true), "https://192.0.2.1:1");
+    }
+
+    #[test]
+    fn certificates_have_names_without_ports() {
+        for (told, name) in [
+            ("calendar.example.org", "calendar.example.org"),
+            ("intra:8443", "intra"),
+            ("192.0.2.1:1", "192.0.2.1"),
+            ("[2001:db8::1]:1", "2001:db8::1"),
+            ("[::1]", "::1"),
+            ("::1", "::1"),
+        ] {
+            assert_eq!(without_port(told), name, "{told}");
+        }
+    }
 }

@@ -35,7 +35,8 @@ pub(crate) fn rotate(dir: &Path, client: &Client, json: bool) -> anyhow::Result<
     if dir.join(SUCCESSOR).exists() {
         bail!("a new key is ready already: restart the node, which then uses it");
     }
-    let signer = Signer::from_seed(&keys::find_or_draw_as(dir, NEXT)?);
+    let seed = keys::find_or_draw_as(dir, NEXT)?;
+    let signer = Signer::from_seed(&seed);
     let status = client.get("/v1/status")?;
     let id = |field: &str| status[field].as_str().unwrap_or_default();
     let old: OfficeId = id("office").parse().ok().context("the node's answer can't be read")?;
@@ -81,7 +82,8 @@ pub(crate) fn use_successor(store: &mut Store, dir: &Path) -> anyhow::Result<()>
     if !dir.join(SUCCESSOR).exists() {
         return Ok(());
     }
-    let new = Signer::from_seed(&keys::read_as(dir, SUCCESSOR)?).office();
+    let seed = keys::read_as(dir, SUCCESSOR)?;
+    let new = Signer::from_seed(&seed).office();
     let old = store.meta().office;
     if new != old {
         store.succeed(new, &[(SETTING_PREDECESSOR, &old.0)])?;

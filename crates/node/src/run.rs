@@ -7,7 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::{LogFormat, RunArgs};
-use crate::node::{self, Settings};
+use crate::node::{self, Http, Settings};
 
 /// Where a node listens unless told otherwise: a fixed port, so that others find it again after both
 /// sides restarted, and that a firewall can be told of.
@@ -27,7 +27,13 @@ pub(crate) fn run(dir: &Path, args: &RunArgs) -> anyhow::Result<()> {
             })
         })
         .collect::<anyhow::Result<_>>()?;
-    let settings = Settings { dir: dir.to_owned(), listen, http: args.http };
+    let http = Http {
+        address: args.http,
+        names: args.http_names.clone(),
+        tls: args.tls_cert.clone().zip(args.tls_key.clone()),
+        behind_proxy: args.http_behind_proxy,
+    };
+    let settings = Settings { dir: dir.to_owned(), listen, http };
     // The work is the engine's, which has a thread of its own: here bytes are moved, and each hop from one
     // thread to another would cost more than what it shares out.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

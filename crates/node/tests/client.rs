@@ -23,6 +23,7 @@ impl Office {
         let office = Self { fake: Fake::start(), dir: tempfile::tempdir().unwrap() };
         let node = NodeFile {
             http: format!("http://{}", office.fake.address),
+            certificate: None,
             token: Fake::TOKEN.into(),
             listen: Vec::new(),
             pid: std::process::id(),

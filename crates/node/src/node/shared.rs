@@ -14,6 +14,9 @@ use fasti_net as net;
 use fasti_store::Store;
 use tokio::sync::watch;
 
+/// The setting that holds the people with an app password.
+const SETTING_USERS: &str = "users";
+
 pub(crate) struct Shared {
     office: OfficeId,
     store: Arc<Store>,
@@ -159,6 +162,14 @@ impl fasti_doors::Node for Shared {
 
     fn log_end(&self) -> u64 {
         self.entries.load(Relaxed)
+    }
+
+    fn users(&self) -> io::Result<Option<Vec<u8>>> {
+        self.store.reader().setting(SETTING_USERS).map_err(io::Error::other)
+    }
+
+    fn keep_users(&self, users: &[u8]) -> io::Result<()> {
+        self.store.set(SETTING_USERS, users).map_err(io::Error::other)
     }
 
     fn history(&self, from: u64, limit: usize) -> io::Result<Vec<Appended>> {
