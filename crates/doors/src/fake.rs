@@ -313,6 +313,7 @@ fn members() -> Vec<MemberView> {
         behind: 0,
         last_seen: Some(1_711_929_600_000),
         addresses: vec!["/ip4/127.0.0.1/udp/4001/quic-v1".into()],
+        relay: true,
         version: Some("0.1.0".into()),
         shared_ticket: false,
     };
@@ -326,6 +327,7 @@ fn members() -> Vec<MemberView> {
         behind: 3,
         last_seen: None,
         addresses: Vec::new(),
+        relay: false,
         version: None,
         shared_ticket: false,
     };
