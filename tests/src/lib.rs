@@ -4,6 +4,8 @@
 mod api;
 mod cluster;
 mod load;
+#[cfg(target_os = "linux")]
+pub mod netns;
 mod node;
 
 pub use api::{Api, Stream, StreamEvent};

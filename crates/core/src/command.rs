@@ -221,6 +221,8 @@ pub struct MemberView {
     pub last_seen: Option<i64>,
     /// Where it says it can be reached.
     pub addresses: Vec<String>,
+    /// Whether it says that it is a relay.
+    pub relay: bool,
     /// The version that it runs, by its own word.
     pub version: Option<String>,
     /// Set where two offices came with one ticket, in different parts of a divided network: an admin

@@ -87,11 +87,12 @@ pub(crate) struct Gossip {
     acknowledged: Option<Index>,
     addresses: Vec<String>,
     version: String,
+    relay: bool,
     effects: Vec<Effect>,
 }
 
 impl Gossip {
-    pub(crate) fn new(seed: u64, version: String, now: Now) -> Self {
+    pub(crate) fn new(seed: u64, version: String, relay: bool, now: Now) -> Self {
         let mut dice = Dice(seed);
         let boot = dice.next();
         Self {
@@ -115,6 +116,7 @@ impl Gossip {
             acknowledged: None,
             addresses: Vec::new(),
             version,
+            relay,
             effects: Vec::new(),
         }
     }

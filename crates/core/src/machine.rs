@@ -34,6 +34,8 @@ pub struct Config {
     pub seed: [u8; 32],
     /// The program's version, told to other members.
     pub version: String,
+    /// Whether it relays between members that can't reach each other; told to other members.
+    pub relay: bool,
     /// Members to start with, from the ticket, and where they can be reached: until the roster has come.
     pub bootstrap: BTreeMap<OfficeId, Vec<String>>,
     /// How signatures are checked: [`Ed25519`].
@@ -48,6 +50,7 @@ impl Config {
             signer,
             seed,
             version: env!("CARGO_PKG_VERSION").into(),
+            relay: false,
             bootstrap: BTreeMap::new(),
             verifier: Arc::new(Ed25519),
         }
@@ -138,6 +141,7 @@ pub struct Core {
     judged_again: bool,
     admitted: Option<(BTreeSet<OfficeId>, BTreeSet<TicketId>)>,
     neighbours: Option<BTreeMap<OfficeId, Vec<String>>>,
+    relays: Option<BTreeMap<OfficeId, Vec<String>>>,
     presences: u64,
     dice: Dice,
     /// How many changes [`Core::idle`] waits for.
@@ -297,7 +301,7 @@ impl Core {
         E: std::error::Error + 'static,
         I: Iterator<Item = Result<Row, E>>,
     {
-        let Config { network, signer, seed, version, bootstrap, verifier } = config;
+        let Config { network, signer, seed, version, relay, bootstrap, verifier } = config;
         let mut dice =
             Dice(seed.chunks_exact(8).fold(0, |sum, part| {
                 sum ^ u64::from_le_bytes(part.try_into().unwrap_or_default())
@@ -317,7 +321,7 @@ impl Core {
         }
         ledger.own =
             stored.incarnation.map(|incarnation| LogId { author: ledger.office(), incarnation });
-        let mut gossip = Gossip::new(dice.next(), version, now);
+        let mut gossip = Gossip::new(dice.next(), version, relay, now);
         for notice in stored.notices {
             if !ledger.roster.removed().contains_key(&notice.office) {
                 gossip.board.reload(notice);
@@ -335,6 +339,7 @@ impl Core {
             judged_again: !reloaded,
             admitted: None,
             neighbours: None,
+            relays: None,
             presences: u64::MAX,
             batch: batch(&mut dice),
             dice,
@@ -521,6 +526,21 @@ impl Core {
             self.neighbours = Some(neighbours.clone());
             effects.push(Effect::Neighbours(neighbours));
         }
+        let relays = self.relays_of_roster();
+        if self.relays.as_ref() != Some(&relays) {
+            self.relays = Some(relays.clone());
+            effects.push(Effect::Relays(relays));
+        }
+    }
+
+    /// The members that say that they are relays.
+    fn relays_of_roster(&self) -> BTreeMap<OfficeId, Vec<String>> {
+        let own = self.ledger.office();
+        let members = self.ledger.roster.members().keys().filter(|office| **office != own);
+        let presence =
+            |office: &OfficeId| self.gossip.board.about(office, Topic::Presence)?.presence();
+        let is_relay = |office: &&OfficeId| presence(office).is_some_and(|it| it.relay);
+        members.filter(is_relay).map(|office| (*office, self.addresses_of(office))).collect()
     }
 
     /// Where a member says it can be reached, and where the ticket said.

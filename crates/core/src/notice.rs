@@ -46,6 +46,8 @@ pub struct Presence {
     pub rules: u8,
     /// The program's version, for people.
     pub version: String,
+    /// It relays between members that can't reach each other.
+    pub relay: bool,
 }
 
 /// A notice with its signature.

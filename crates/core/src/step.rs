@@ -79,6 +79,8 @@ pub enum Effect {
     },
     /// Whom to be linked with, and where each says it can be reached.
     Neighbours(BTreeMap<OfficeId, Vec<String>>),
+    /// The members that are relays, neighbours or not, and where each says it can be reached.
+    Relays(BTreeMap<OfficeId, Vec<String>>),
     /// Entries that became part of the local log, for whoever follows it.
     Appended(Vec<Appended>),
     /// Something that an operator should know, once.

@@ -195,9 +195,9 @@ pub(crate) fn members(ledger: &mut Ledger, gossip: &Gossip, wall: i64) -> Vec<Me
             };
             let presence =
                 gossip.board.about(office, Topic::Presence).and_then(SignedNotice::presence);
-            let (addresses, version) = match presence {
-                Some(presence) => (presence.addresses, Some(presence.version)),
-                None => (Vec::new(), None),
+            let (addresses, relay, version) = match presence {
+                Some(it) => (it.addresses, it.relay, Some(it.version)),
+                None => (Vec::new(), false, None),
             };
             MemberView {
                 office: *office,
@@ -209,6 +209,7 @@ pub(crate) fn members(ledger: &mut Ledger, gossip: &Gossip, wall: i64) -> Vec<Me
                 behind,
                 last_seen: if this { Some(wall) } else { gossip.last_seen(office) },
                 addresses,
+                relay,
                 version,
                 shared_ticket: member.shared_ticket,
             }

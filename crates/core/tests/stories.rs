@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{World, signer};
+use common::{RELAY, World, signer};
 use fasti_core::command::{Condition, EventsQuery};
 use fasti_core::{Answer, Command, CommandError, Input, OfficeId};
 use serde_json::json;
@@ -21,6 +21,23 @@ fn a_policy_published_at_one_office_is_at_every_office() {
     }
     world.settle();
     world.assert_agreed();
+}
+
+#[test]
+fn everybody_hears_who_is_a_relay_and_where() {
+    let (mut world, ids) = World::of(3);
+    let relay = world.join(ids[0], RELAY, "Relay");
+    world.link(ids[0], relay);
+    world.settle();
+    for at in ["/ip4/198.51.100.1/tcp/1", "/ip4/198.51.100.2/tcp/1"] {
+        world.input(relay, Input::Listening(vec![format!("{at}/p2p/12D3KooW")]));
+        world.settle();
+        for id in &ids {
+            // The others are linked with the first office, and not with the relay.
+            assert_eq!(world.relays[id], [(relay, vec![at.to_owned()])].into());
+        }
+        assert!(world.relays[&relay].is_empty(), "it is none to itself");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! [`Handle`](crate::Handle), served over real HTTP on a port of its own. It merges nothing, checks
 //! nothing, and forgets everything.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,6 +24,9 @@ use crate::{Guard, Handle, Metric, MetricKind, Node, Request};
 
 /// The office that the fake is.
 pub const OFFICE: OfficeId = OfficeId([0xaa; 32]);
+
+/// Austin, which is linked through a relay.
+const RELAYED: OfficeId = OfficeId([0xcc; 32]);
 
 /// A running fake; dropping it stops it.
 pub struct Fake {
@@ -146,6 +149,10 @@ impl Node for State {
 
     fn addresses(&self) -> Vec<String> {
         vec!["/ip4/127.0.0.1/udp/4001/quic-v1".into()]
+    }
+
+    fn relayed(&self) -> BTreeSet<OfficeId> {
+        BTreeSet::from([RELAYED])
     }
 
     fn unready(&self) -> Option<String> {
@@ -319,7 +326,7 @@ impl Calendar {
     }
 }
 
-/// Denver, which is the fake, and Boston, which lags.
+/// Denver, which is the fake, Boston, which lags, and Austin.
 fn members() -> Vec<MemberView> {
     let denver = MemberView {
         office: OFFICE,
@@ -331,6 +338,7 @@ fn members() -> Vec<MemberView> {
         behind: 0,
         last_seen: Some(1_711_929_600_000),
         addresses: vec!["/ip4/127.0.0.1/udp/4001/quic-v1".into()],
+        relay: true,
         version: Some("0.1.0".into()),
         shared_ticket: false,
     };
@@ -344,10 +352,19 @@ fn members() -> Vec<MemberView> {
         behind: 3,
         last_seen: None,
         addresses: Vec::new(),
+        relay: false,
         version: None,
         shared_ticket: false,
     };
-    vec![denver, boston]
+    let austin = MemberView {
+        office: RELAYED,
+        name: "Austin".into(),
+        connected: true,
+        acknowledged: true,
+        behind: 0,
+        ..boston.clone()
+    };
+    vec![denver, boston, austin]
 }
 
 /// RFC 7396.

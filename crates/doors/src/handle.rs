@@ -24,6 +24,9 @@ pub trait Node: Send + Sync + 'static {
     /// Multiaddresses at which newcomers can reach this node, most useful first.
     fn addresses(&self) -> Vec<String>;
 
+    /// The offices to which links last led through a relay.
+    fn relayed(&self) -> BTreeSet<OfficeId>;
+
     /// Why the node can't serve yet, for people; none if it can.
     fn unready(&self) -> Option<String>;
 
@@ -175,6 +178,10 @@ mod tests {
 
         fn addresses(&self) -> Vec<String> {
             Vec::new()
+        }
+
+        fn relayed(&self) -> BTreeSet<OfficeId> {
+            BTreeSet::new()
         }
 
         fn unready(&self) -> Option<String> {

@@ -26,7 +26,9 @@ const TTL_S_MAX: u64 = 365 * 24 * 60 * 60;
 
 pub(crate) async fn list(State(door): State<Door>) -> Result<Json<Value>, Problem> {
     match door.handle.ask(Command::Members).await? {
-        Answer::Members(members) => Ok(Json(json!({ "members": members }))),
+        Answer::Members(members) => {
+            Ok(Json(json!({ "members": with_links(&door, json!(members)) })))
+        }
         _ => Err(Problem::unexpected()),
     }
 }
@@ -76,9 +78,28 @@ pub(crate) async fn succeed(
 
 pub(crate) async fn status(State(door): State<Door>) -> Result<Json<Value>, Problem> {
     match door.handle.ask(Command::Status).await? {
-        Answer::Status(status) => Ok(Json(json!(status))),
+        Answer::Status(status) => {
+            let mut status = json!(status);
+            status["members"] = with_links(&door, status["members"].take());
+            Ok(Json(status))
+        }
         _ => Err(Problem::unexpected()),
     }
+}
+
+/// Adds how each office is linked with us: the core knows only whether.
+fn with_links(door: &Door, mut members: Value) -> Value {
+    let relayed: Vec<Value> = door.handle.node().relayed().iter().map(|it| json!(it)).collect();
+    for member in members.as_array_mut().into_iter().flatten() {
+        member["link"] = match (&member["self"], &member["connected"]) {
+            (Value::Bool(false), Value::Bool(true)) if relayed.contains(&member["office"]) => {
+                "relayed".into()
+            }
+            (Value::Bool(false), Value::Bool(true)) => "direct".into(),
+            _ => Value::Null,
+        };
+    }
+    members
 }
 
 #[derive(Deserialize)]

@@ -282,6 +282,8 @@ fn the_node_tells_how_it_stands() {
     assert_eq!(members["members"], status["members"]);
     assert_eq!(members["members"][1]["office"], "bb".repeat(32));
     assert_eq!(members["members"][1]["behind"], 3);
+    let links: Vec<_> = (0..3).map(|at| &members["members"][at]["link"]).collect();
+    assert_eq!(links, [&json!(null), &json!(null), &json!("relayed")]);
     let metrics = send(&fake, "GET /metrics", &[], "");
     assert!(metrics.text.ends_with("fasti_events 0\n"), "{}", metrics.text);
 }

@@ -17,6 +17,16 @@ pub struct Config {
     /// Look for members on the local network (multicast DNS). Default: yes, because offices in one
     /// building should find each other while the way out is down. Only members are dialled.
     pub mdns: bool,
+    /// Relay between members that can't reach each other directly. Default: no, because it takes an address
+    /// that all of them can reach, and carries their traffic.
+    pub relay: bool,
+    /// Where others reach us besides the addresses at which we listen: a name, or the outer end of a port
+    /// that a router forwards. Default: nowhere.
+    pub announce: Vec<Multiaddr>,
+    /// How long a relay may take to dial us back before we reserve a place there. Default 3 s: a dial that
+    /// gets through takes a few round trips, and one that a NAT drops takes many seconds to fail, in which
+    /// nobody could reach us.
+    pub dial_back_patience: Duration,
     /// What a peer can make us hold.
     pub limits: Limits,
     /// Time between two pings of a connection, sent by both sides so that a live one is never silent.
@@ -50,6 +60,9 @@ impl Config {
             key,
             listen: Vec::new(),
             mdns: true,
+            relay: false,
+            announce: Vec::new(),
+            dial_back_patience: Duration::from_secs(3),
             limits: Limits::default(),
             ping_interval: Duration::from_secs(3),
             ping_timeout: Duration::from_secs(5),
@@ -78,6 +91,8 @@ impl fmt::Debug for Config {
         f.debug_struct("Config")
             .field("listen", &self.listen)
             .field("mdns", &self.mdns)
+            .field("relay", &self.relay)
+            .field("announce", &self.announce)
             .field("limits", &self.limits)
             .field("ping_interval", &self.ping_interval)
             .field("ping_timeout", &self.ping_timeout)
@@ -102,8 +117,8 @@ pub struct Limits {
     /// Established connections in all. Default 512: far above the some 30 neighbours of a node, far
     /// below the file descriptors of a process (1,024 by default on Linux).
     pub connections: u32,
-    /// Streams that one connection may have open. Default 16: it needs two lanes each way, ping and
-    /// identify.
+    /// Streams that one connection may have open. Default 128: it needs two lanes each way, ping, identify,
+    /// and with a relay one for each of [`Limits::relay_circuits_per_peer`].
     pub streams: u32,
     /// Largest frame on the wire, in bytes. Default 4 MiB: sixteen of the core's 256 kB chunks.
     pub frame_bytes_max: usize,
@@ -128,6 +143,24 @@ pub struct Limits {
     pub join_bytes_max: usize,
     /// How long a join may take on the side that answers. Default 30 s.
     pub join_time_max: Duration,
+    /// Offices that hold a place at us as a relay. Default 512, as many as connections: each costs a timer.
+    pub relay_reservations: usize,
+    /// Circuits through us in all. Default 2,048: four hundred offices behind the worst of NATs with ten
+    /// neighbours each. One costs some 50 kB of buffers when it is busy.
+    pub relay_circuits: usize,
+    /// Circuits that begin or end at one office. Default 96: three for each of the 30 neighbours that it has
+    /// at most, as those that are replaced are noticed late.
+    pub relay_circuits_per_peer: usize,
+    /// Bytes that a circuit may carry. Default 0, which is no limit: links are for ever, and what passes is
+    /// bounded by how fast its reader reads.
+    pub relay_circuit_bytes: u64,
+    /// How long a circuit may last. Default 24 h: the two offices then link again at once, and try
+    /// again whether they can without a relay.
+    pub relay_circuit_time: Duration,
+    /// How long a place holds without being renewed, which is done after three quarters of it by the
+    /// client's clock. Default 7 days: so the two clocks may differ by two days. It ends with its
+    /// connection anyway.
+    pub relay_reservation_time: Duration,
 }
 
 impl Default for Limits {
@@ -137,7 +170,7 @@ impl Default for Limits {
             pending_out: 64,
             per_peer: 4,
             connections: 512,
-            streams: 16,
+            streams: 128,
             frame_bytes_max: 4 << 20,
             inflated_bytes_max: 16 << 20,
             push_frames_max: 4096,
@@ -147,6 +180,12 @@ impl Default for Limits {
             events_max: 1024,
             join_bytes_max: 1 << 20,
             join_time_max: Duration::from_secs(30),
+            relay_reservations: 512,
+            relay_circuits: 2048,
+            relay_circuits_per_peer: 96,
+            relay_circuit_bytes: 0,
+            relay_circuit_time: Duration::from_secs(24 * 3600),
+            relay_reservation_time: Duration::from_secs(7 * 24 * 3600),
         }
     }
 }

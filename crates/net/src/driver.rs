@@ -1,16 +1,18 @@
 //! The swarm task: takes over wishes, dials whom `redial` names, watches pings, and passes events on.
 //! It never waits for anything else than its inputs, and is not on the way of frames.
 
+mod places;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use fasti_core::OfficeId;
 use futures::StreamExt;
-use libp2p::multiaddr::Protocol;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{self, ConnectionId, Swarm, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, identify, mdns, ping};
+use libp2p::{Multiaddr, PeerId, autonat, dcutr, identify, mdns, ping};
 use tokio::sync::{mpsc, watch};
 
 use crate::admission::{Admission, Changes, RETIRE};
@@ -20,8 +22,9 @@ use crate::event::Event;
 use crate::handle::{Outboxes, Wishes};
 use crate::links::LinkEvent;
 use crate::redial::Redial;
+use crate::relays::{Relays, Served};
 use crate::start::{Behaviour, BehaviourEvent};
-use crate::{identity, resolve};
+use crate::{addresses, identity, resolve};
 
 /// How often what only time tells is looked at: small against the 8 s of a dead link.
 const TICK: Duration = Duration::from_millis(250);
@@ -30,7 +33,7 @@ const TICK: Duration = Duration::from_millis(250);
 const UNSENT_MAX: usize = 1024;
 
 /// Addresses of one peer that we listen to: a host has a handful of interfaces, a liar has millions.
-pub(crate) const ADDRESSES_MAX: usize = 16;
+const ADDRESSES_MAX: usize = 16;
 
 pub(crate) struct Driver {
     local: PeerId,
@@ -43,6 +46,13 @@ pub(crate) struct Driver {
     cells: Arc<Cells>,
     admission: Admission,
     redial: Redial,
+    /// Where to ask for a place; `None` on a relay, which needs none.
+    relays: Option<Relays>,
+    /// Whom to give one.
+    served: Served,
+    announce: Vec<Multiaddr>,
+    /// What relays could dial us at.
+    reached_at: VecDeque<Multiaddr>,
     /// When each connection last answered a ping. libp2p forgives a first failure, so the answers are
     /// watched and not the failures.
     answered: BTreeMap<ConnectionId, (PeerId, Instant)>,
@@ -63,10 +73,12 @@ impl Driver {
         events: mpsc::Sender<Event>,
         outboxes: Arc<Outboxes>,
         cells: Arc<Cells>,
+        served: Served,
     ) -> Self {
         let (resolved, to_dial) = mpsc::unbounded_channel();
+        let local = *swarm.local_peer_id();
         Self {
-            local: *swarm.local_peer_id(),
+            local,
             swarm,
             wished,
             events,
@@ -75,6 +87,10 @@ impl Driver {
             cells,
             admission: Admission::default(),
             redial: Redial::new(config.redial_backoff_min, config.redial_backoff_max),
+            relays: (!config.relay).then(|| Relays::new(local, config.dial_back_patience)),
+            served,
+            announce: config.announce.clone(),
+            reached_at: VecDeque::new(),
             answered: BTreeMap::new(),
             unanswered_max: config.unanswered_max(),
             told: BTreeMap::new(),
@@ -127,14 +143,28 @@ impl Driver {
         // Whom we couldn't reach because we refused them ourselves.
         let hurry = changes.allow.clone();
         self.apply(changes);
-        let neighbours = wishes.neighbours.into_iter();
-        let neighbours = neighbours.filter_map(|(id, at)| Some((identity::peer_id(&id).ok()?, at)));
-        let neighbours = neighbours.filter(|(peer, _)| *peer != self.local).collect();
+        self.served.replace(self.admission.members.keys().copied().collect());
+        let mut neighbours = self.peers(wishes.neighbours);
+        let relays = self.peers(wishes.relays);
+        if let Some(it) = &mut self.relays {
+            it.know(relays);
+            neighbours.extend(it.wanted());
+        }
         let links = &self.swarm.behaviour().links;
         self.redial.want(neighbours, |peer| links.is_connected(peer), now);
         for peer in hurry {
             self.redial.hurry(&peer, now);
         }
+    }
+
+    /// The offices but us, as libp2p names them.
+    fn peers(
+        &self,
+        offices: BTreeMap<OfficeId, Vec<Multiaddr>>,
+    ) -> BTreeMap<PeerId, Vec<Multiaddr>> {
+        let peers = offices.into_iter();
+        let peers = peers.filter_map(|(id, at)| Some((identity::peer_id(&id).ok()?, at)));
+        peers.filter(|(peer, _)| *peer != self.local).collect()
     }
 
     fn apply(&mut self, changes: Changes) {
@@ -169,6 +199,9 @@ impl Driver {
     }
 
     fn dial(&mut self, peer: PeerId, addresses: Vec<Multiaddr>) {
+        let mut addresses = addresses;
+        addresses.extend(self.told.get(&peer).into_iter().flatten().cloned());
+        let addresses = addresses::to_dial(addresses, &peer, &self.local);
         let dial = DialOpts::peer_id(peer)
             .condition(PeerCondition::DisconnectedAndNotDialing)
             .addresses(addresses)
@@ -205,6 +238,7 @@ impl Driver {
         let swarm = &self.swarm;
         let changes = self.admission.tick(now, |peer| swarm.is_connected(peer));
         self.apply(changes);
+        self.see_to_places(now);
     }
 
     fn happened(&mut self, event: SwarmEvent<BehaviourEvent>) {
@@ -230,14 +264,18 @@ impl Driver {
                 Cells::one(&self.cells.refused);
                 tracing::debug!(?peer_id, from = %send_back_addr, %error, "inbound connection refused");
             }
-            SwarmEvent::NewListenAddr { .. } | SwarmEvent::ExpiredListenAddr { .. } => {
+            SwarmEvent::NewListenAddr { listener_id, .. } => {
+                if let Some(relay) = self.relays.as_mut().and_then(|it| it.granted(listener_id)) {
+                    tracing::info!(%relay, "others reach this office through a relay now");
+                }
                 self.tell_listening();
             }
+            SwarmEvent::ExpiredListenAddr { .. }
+            | SwarmEvent::ExternalAddrConfirmed { .. }
+            | SwarmEvent::ExternalAddrExpired { .. } => self.tell_listening(),
             SwarmEvent::ListenerError { error, .. } => tracing::warn!(%error, "a listener"),
-            SwarmEvent::ListenerClosed { addresses, reason, .. } => {
-                if let Err(error) = reason {
-                    tracing::error!(?addresses, %error, "a listener closed");
-                }
+            SwarmEvent::ListenerClosed { listener_id, addresses, reason } => {
+                self.listener_closed(listener_id, &addresses, reason);
                 self.tell_listening();
             }
             _ => {}
@@ -275,21 +313,47 @@ impl Driver {
                 }
             }
             BehaviourEvent::Mdns(mdns::Event::Expired(_)) => {}
+            BehaviourEvent::Autonat(autonat::Event::OutboundProbe(event)) => {
+                self.dialled_back(event);
+            }
+            BehaviourEvent::Autonat(_) => {}
+            BehaviourEvent::RelayClient(event) => tracing::debug!(?event, "a relay"),
+            BehaviourEvent::Relay(event) => Self::relayed(&event),
+            // The holder of a ticket asks, and is gone before anything else.
+            BehaviourEvent::Dcutr(dcutr::Event { remote_peer_id: peer, result })
+                if self.admission.members.contains_key(&peer) =>
+            {
+                match result {
+                    Ok(_) => tracing::info!(%peer, "a direct connection in place of a relayed one"),
+                    Err(error) => tracing::info!(%peer, %error, "only through a relay"),
+                }
+            }
+            BehaviourEvent::Dcutr(_) => {}
         }
     }
 
     fn linked(&mut self, event: LinkEvent) {
         let now = Instant::now();
         match event {
-            LinkEvent::Up { peer, office, connection, address, outbox } => {
-                tracing::debug!(%peer, %office, %address, "link up");
+            LinkEvent::Up { peer, office, connection, address, relayed, outbox } => {
+                tracing::debug!(%peer, %office, %address, relayed, "link up");
                 self.redial.linked(&peer);
+                self.redial.hurry_through(&peer, now);
+                if let Some(relays) = self.relays.as_mut().filter(|_| !relayed) {
+                    relays.linked(peer, address.clone(), now);
+                }
                 self.cells.links.fetch_add(1, Relaxed);
                 self.outboxes.insert(office, outbox);
-                let event = Event::Connected { peer: office, address };
+                let event = Event::Connected { peer: office, address, relayed };
                 self.unsent.push_back((event, Some((peer, connection))));
             }
-            LinkEvent::Down { office, reason } => {
+            LinkEvent::Down { peer, office, reason } => {
+                if let Some(relays) = &mut self.relays {
+                    relays.lost(&peer);
+                    if relays.is_relay(&peer) {
+                        self.forget_reached_at();
+                    }
+                }
                 tracing::info!(%office, %reason, "link down");
                 self.cells.links.fetch_sub(1, Relaxed);
                 self.outboxes.remove(&office);
@@ -313,17 +377,6 @@ impl Driver {
         if self.told.get(&peer) != Some(&addresses) {
             self.told.insert(peer, addresses.clone());
             self.tell(Event::Discovered { peer: office, addresses });
-        }
-    }
-
-    fn tell_listening(&mut self) {
-        let addresses = self.swarm.listeners().cloned();
-        let mut addresses: Vec<_> =
-            addresses.map(|address| address.with(Protocol::P2p(self.local))).collect();
-        addresses.sort_unstable_by_key(ToString::to_string);
-        if addresses != self.listening {
-            self.listening.clone_from(&addresses);
-            self.tell(Event::Listening { addresses });
         }
     }
 

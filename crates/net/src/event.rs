@@ -35,7 +35,7 @@ pub enum Event {
     /// The whole list of addresses others can dial (each ending in `/p2p/<our id>`), whenever it
     /// changes.
     Listening {
-        /// Sorted; one for each interface and transport.
+        /// The most useful first; one for each interface and transport, and those through relays.
         addresses: Vec<Multiaddr>,
     },
     /// A link is up: the peer has acknowledged both of our lanes. What is pushed from now on is sent.
@@ -44,6 +44,8 @@ pub enum Event {
         peer: OfficeId,
         /// The remote end, as we see it (for a link that they dialled, not an address to dial).
         address: Multiaddr,
+        /// Whether it goes through a relay.
+        relayed: bool,
     },
     /// The link is gone, and whatever was still queued for it. A neighbour is being redialled.
     Disconnected {

@@ -22,6 +22,7 @@ pub(crate) struct Wishes {
     pub(crate) members: BTreeSet<OfficeId>,
     pub(crate) tickets: BTreeSet<TicketId>,
     pub(crate) neighbours: BTreeMap<OfficeId, Vec<Multiaddr>>,
+    pub(crate) relays: BTreeMap<OfficeId, Vec<Multiaddr>>,
     pub(crate) cut: BTreeSet<OfficeId>,
     pub(crate) shutdown: bool,
 }
@@ -90,6 +91,12 @@ impl Handle {
     /// closes nothing: the peer may want us.
     pub fn neighbours(&self, peers: BTreeMap<OfficeId, Vec<Multiaddr>>) {
         self.wishes.send_modify(|wishes| wishes.neighbours = peers);
+    }
+
+    /// Replaces the list of members that say that they are relays, and where each was last seen. Where we
+    /// can't be dialled, we ask some of them for a place.
+    pub fn relays(&self, relays: BTreeMap<OfficeId, Vec<Multiaddr>>) {
+        self.wishes.send_modify(|wishes| wishes.relays = relays);
     }
 
     /// Sends a frame on the push lane, as soon as possible and without compression. Never blocks: without

@@ -17,7 +17,7 @@ use futures::{AsyncReadExt, AsyncWriteExt, FutureExt, StreamExt};
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{self, ConnectionId, DialError, NetworkBehaviour, Swarm, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, Stream, StreamProtocol, ping};
+use libp2p::{Multiaddr, PeerId, Stream, StreamProtocol, ping, relay};
 use tokio::sync::oneshot;
 
 use crate::config::Config;
@@ -74,12 +74,12 @@ pub async fn join(
 ) -> Result<Vec<u8>, JoinError> {
     let keys = identity::keypair(ticket_secret)?;
     let settings = Config::new(ticket_secret);
-    let transport = transport::build(&keys, settings.silence(), settings.limits.streams)
+    let (transport, relay) = transport::build(&keys, settings.silence(), settings.limits.streams)
         .map_err(|error| JoinError::Transport(error.into()))?;
     let streams = libp2p_stream::Behaviour::new();
     let control = streams.new_control();
     let ping = ping::Config::new().with_interval(settings.ping_interval);
-    let behaviour = Joining { streams, ping: ping::Behaviour::new(ping) };
+    let behaviour = Joining { streams, ping: ping::Behaviour::new(ping), relay };
     let mut attempt = Attempt {
         control,
         swarm: Swarm::new(
@@ -120,6 +120,8 @@ struct Joining {
     streams: libp2p_stream::Behaviour,
     /// Without it nothing is said while the office decides, and either side takes the other for dead.
     ping: ping::Behaviour,
+    /// For offices behind NAT, whose tickets name a relay.
+    relay: relay::client::Behaviour,
 }
 
 struct Attempt {

@@ -28,15 +28,17 @@
 //! | `links` | one peer: which of its connections is the link |
 //! | `admission` | who may connect, as what |
 //! | `redial` | when to dial whom |
-//! | `resolve` | host names in addresses |
+//! | `relays` | where to reserve a place, and what we are as a relay ourselves |
+//! | `resolve`, `addresses` | host names in addresses; which addresses to tell and to dial |
 //! | `start` | the parts put together |
-//! | `driver` | the swarm task |
+//! | `driver`, `driver/places` | the swarm task; where we can be reached |
 //! | `transport` | TCP and QUIC |
 //! | `join` | both ends of `/fasti/join/1` |
 //! | `counters` | numbers for `/metrics` |
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod addresses;
 mod admission;
 mod config;
 mod counters;
@@ -50,11 +52,13 @@ mod lane;
 mod links;
 mod outbox;
 mod redial;
+mod relays;
 mod resolve;
 mod start;
 mod transport;
 mod wire;
 
+pub use addresses::{is_local, is_loopback};
 pub use config::{Config, Limits};
 pub use counters::{Counters, LaneCounters};
 pub use event::{DownReason, Event, Lane};

@@ -11,6 +11,9 @@
 //! us about): on a newer connection it says of itself that it was started anew, or the newer one stays
 //! open for `Config::duplicate_grace`, which a follower that knew the first would have closed.
 //!
+//! Offices behind NAT are first linked through a relay, and then get a direct connection where they can. It
+//! wins: the chooser takes it and closes the relayed one.
+//!
 //! A link is down when its connection is closed, and only then does the next one come up: that
 //! keeps the order `Connected`, frames, `Disconnected` without any counting.
 
@@ -44,9 +47,11 @@ pub(crate) enum LinkEvent {
         office: OfficeId,
         connection: ConnectionId,
         address: Multiaddr,
+        relayed: bool,
         outbox: Arc<Outbox>,
     },
     Down {
+        peer: PeerId,
         office: OfficeId,
         reason: DownReason,
     },
@@ -91,10 +96,17 @@ struct Peer {
 
 struct Connection {
     address: Multiaddr,
+    relayed: bool,
     since: Instant,
     /// What tells this start of the peer from its others, once it has said so.
     start: Option<String>,
     closing: bool,
+}
+
+impl Peer {
+    fn chosen_is_relayed(&self) -> bool {
+        self.chosen.is_some_and(|id| self.connections.get(&id).is_some_and(|it| it.relayed))
+    }
 }
 
 impl Links {
@@ -197,14 +209,23 @@ impl Links {
             reason: None,
         });
         let address = endpoint.get_remote_address().clone();
-        let connection = Connection { address, since: Instant::now(), start: None, closing: false };
+        let relayed = endpoint.is_relayed();
+        let upgrade = !relayed && it.next.is_none() && it.chosen_is_relayed();
+        let since = Instant::now();
+        let connection = Connection { address, relayed, since, start: None, closing: false };
         it.connections.insert(id, connection);
-        if it.chosen.is_some() {
+        let chooser = self.local < office;
+        if upgrade {
+            // The follower waits for the chooser to see it too.
+            if chooser {
+                self.take(peer, id);
+            }
+        } else if it.chosen.is_some() {
             // Our own dial came too late. An inbound one may be news: see `tick`.
             if endpoint.is_dialer() {
                 self.close(peer, id, DownReason::Replaced);
             }
-        } else if self.local < office {
+        } else if chooser {
             self.choose(peer, id);
         }
     }
@@ -271,7 +292,11 @@ impl Links {
             misbehaved = matches!(reason, DownReason::BadFrame(_));
             if was_up {
                 let office = it.office;
-                self.actions.push_back(ToSwarm::GenerateEvent(LinkEvent::Down { office, reason }));
+                self.actions.push_back(ToSwarm::GenerateEvent(LinkEvent::Down {
+                    peer,
+                    office,
+                    reason,
+                }));
             }
         }
         if it.connections.is_empty() {
@@ -319,6 +344,7 @@ impl Links {
                         office,
                         connection: id,
                         address: connection.address.clone(),
+                        relayed: connection.relayed,
                         outbox,
                     }));
                 }

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use libp2p::{Multiaddr, PeerId};
 
+use crate::addresses::relay_of;
+
 /// After a bad frame the pause starts here instead of at the minimum.
 const PENALTY_FAILURES: u32 = 6;
 
@@ -100,6 +102,15 @@ impl Redial {
         }
     }
 
+    /// A relay can be reached again: try those that may be behind it.
+    pub(crate) fn hurry_through(&mut self, relay: &PeerId, now: Instant) {
+        let behind = |it: &Neighbour| it.addresses.iter().any(|at| relay_of(at) == Some(*relay));
+        let peers = self.peers.iter().filter(|(_, it)| behind(it)).map(|(peer, _)| *peer);
+        for peer in peers.collect::<Vec<_>>() {
+            self.hurry(&peer, now);
+        }
+    }
+
     /// What kept the peer away is gone: try now.
     pub(crate) fn hurry(&mut self, peer: &PeerId, now: Instant) {
         if let Some(it) = self.peers.get_mut(peer)
@@ -113,7 +124,7 @@ impl Redial {
 
 /// Between half and all of `min * 2^failures`, at most `max`: the jitter keeps offices that lost
 /// each other at one moment from dialling at one moment for ever.
-fn pause(min: Duration, max: Duration, failures: u32, random: u64) -> Duration {
+pub(crate) fn pause(min: Duration, max: Duration, failures: u32, random: u64) -> Duration {
     let full = min.saturating_mul(1 << failures.min(20)).min(max);
     let half = full / 2;
     let spread = u64::try_from(half.as_micros()).unwrap_or(u64::MAX).max(1);

@@ -11,21 +11,23 @@ use libp2p::connection_limits::{self, ConnectionLimits};
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::swarm::{self, NetworkBehaviour, Swarm};
-use libp2p::{Multiaddr, TransportError, identify, mdns, ping};
+use libp2p::{Multiaddr, PeerId, TransportError, autonat, dcutr, identify, mdns, ping, relay};
 use tokio::sync::{mpsc, watch};
 
 use crate::config::Config;
 use crate::counters::Cells;
-use crate::driver::{self, Driver};
+use crate::driver::Driver;
 use crate::event::Event;
 use crate::handle::{Handle, Outboxes, Wishes};
 use crate::handler::Shared;
 use crate::identity::{self, BadKey};
 use crate::links::Links;
-use crate::transport;
+use crate::relays::{self, Served};
+use crate::{addresses, transport};
 
-/// As many addresses of a peer as are listened to.
-const DIALS: NonZeroU8 = NonZeroU8::new(driver::ADDRESSES_MAX as u8).unwrap();
+/// As many addresses of a peer as are dialled.
+const DIALS: NonZeroU8 =
+    NonZeroU8::new((addresses::DIRECT_MAX + addresses::RELAYED_MAX) as u8).unwrap();
 
 /// The network could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +67,7 @@ pub async fn start(config: Config) -> Result<(Handle, mpsc::Receiver<Event>), St
     let local = keys.public().to_peer_id();
     let office = keys.clone().try_into_ed25519().map(|keys| OfficeId(keys.public().to_bytes()));
     let office = office.map_err(|error| StartError::Transport(error.into()))?;
-    let transport = transport::build(&keys, config.silence(), config.limits.streams)
+    let (transport, client) = transport::build(&keys, config.silence(), config.limits.streams)
         .map_err(|error| StartError::Transport(error.into()))?;
 
     let (events, receiver) = mpsc::channel(config.limits.events_max.max(1));
@@ -77,7 +79,8 @@ pub async fn start(config: Config) -> Result<(Handle, mpsc::Receiver<Event>), St
         open_timeout: config.open_timeout,
     });
     let links = Links::new(office, shared, config.duplicate_grace);
-    let behaviour = Behaviour::new(&config, &keys, links);
+    let served = Served::default();
+    let behaviour = Behaviour::new(&config, &keys, links, client, &served);
     // All addresses of a peer at once; `transport` says which transport waits for the other.
     let settings = swarm::Config::with_tokio_executor().with_dial_concurrency_factor(DIALS);
     let mut swarm = Swarm::new(transport, behaviour, local, settings);
@@ -91,7 +94,7 @@ pub async fn start(config: Config) -> Result<(Handle, mpsc::Receiver<Event>), St
         cells: cells.clone(),
         limits: Arc::new(config.limits.clone()),
     };
-    let driver = Driver::new(&config, swarm, wished, events, outboxes, cells);
+    let driver = Driver::new(&config, swarm, wished, events, outboxes, cells, served);
     tokio::spawn(driver.run());
     Ok((handle, receiver))
 }
@@ -126,20 +129,39 @@ pub(crate) struct Behaviour {
     pub(crate) links: Links,
     ping: ping::Behaviour,
     identify: identify::Behaviour,
+    /// Tells whether others can dial us; on relays, dials others to tell them.
+    pub(crate) autonat: autonat::Behaviour,
+    relay_client: relay::client::Behaviour,
+    relay: Toggle<relay::Behaviour>,
+    /// Makes direct connections of relayed ones.
+    dcutr: dcutr::Behaviour,
     mdns: Toggle<mdns::tokio::Behaviour>,
 }
 
 impl Behaviour {
-    fn new(config: &Config, keys: &libp2p::identity::Keypair, links: Links) -> Self {
+    fn new(
+        config: &Config,
+        keys: &libp2p::identity::Keypair,
+        links: Links,
+        relay_client: relay::client::Behaviour,
+        served: &Served,
+    ) -> Self {
+        let local: PeerId = keys.public().to_peer_id();
         let limits = &config.limits;
         let ping = ping::Config::new()
             .with_interval(config.ping_interval)
             .with_timeout(config.unanswered_max());
         let identify = identify::Config::new("/fasti/1".into(), keys.public())
             .with_agent_version(agent_version())
-            .with_push_listen_addr_updates(true);
+            .with_push_listen_addr_updates(true)
+            // What we dial is chosen by `addresses`.
+            .with_cache_size(0);
+        let relay = config.relay.then(|| {
+            let mut relay = relay::Behaviour::new(local, served.settings(limits));
+            relay.set_status(Some(relay::Status::Enable));
+            relay
+        });
         let mdns = config.mdns.then(|| {
-            let local = keys.public().to_peer_id();
             mdns::tokio::Behaviour::new(mdns::Config::default(), local)
                 .inspect_err(|error| tracing::warn!(%error, "no discovery on the local network"))
                 .ok()
@@ -156,6 +178,10 @@ impl Behaviour {
             links,
             ping: ping::Behaviour::new(ping),
             identify: identify::Behaviour::new(identify),
+            autonat: autonat::Behaviour::new(local, relays::dial_back(config)),
+            relay_client,
+            relay: relay.into(),
+            dcutr: dcutr::Behaviour::new(local),
             mdns: mdns.flatten().into(),
         }
     }

@@ -1,4 +1,5 @@
-//! TCP (Noise, yamux) and QUIC, authenticated by the office's key. Knows nothing of members.
+//! TCP (Noise, yamux) and QUIC, and streams through relays (Noise, yamux), authenticated by the office's key.
+//! Knows nothing of members.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::{AsyncRead, AsyncWrite, FutureExt};
+use libp2p::core::Endpoint;
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerBox, StreamMuxerEvent};
 use libp2p::core::transport::{
     Boxed, DialOpts, ListenerId, PortUse, TransportError, TransportEvent,
@@ -15,8 +17,10 @@ use libp2p::core::transport::{
 use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
-use libp2p::{Multiaddr, PeerId, Transport, noise, quic, tcp, yamux};
+use libp2p::{Multiaddr, PeerId, Transport, noise, quic, relay, tcp, yamux};
 use tokio::time::{Instant, Sleep};
+
+use crate::addresses::is_local;
 
 /// A dial and its handshakes may take this long: several round trips of a satellite link.
 const HANDSHAKE: Duration = Duration::from_secs(8);
@@ -34,13 +38,18 @@ const QUIC_WAITS: Duration = Duration::from_millis(100);
 /// no time on another lane's lost packets.
 const TCP_WAITS: Duration = Duration::from_millis(250);
 
+/// Relays are used so much later than anything direct: a round trip around the world, twice.
+const RELAY_WAITS: Duration = Duration::from_millis(600);
+
+/// The transport, and what asks relays for the streams that it takes for connections.
+///
 /// `silence`: a connection on which nothing at all was heard for this long is dead. QUIC has that
 /// built in; for TCP see [`Heard`]. Both sides ping, so that a live one is never silent.
 pub(crate) fn build(
     keys: &Keypair,
     silence: Duration,
     streams: u32,
-) -> Result<Boxed<(PeerId, StreamMuxerBox)>, noise::Error> {
+) -> Result<(Boxed<(PeerId, StreamMuxerBox)>, relay::client::Behaviour), noise::Error> {
     // A push is one small write: waiting to fill a segment would cost up to 40 ms.
     let tcp = tcp::Config::new().nodelay(true);
     let mut yamux = yamux::Config::default();
@@ -49,12 +58,23 @@ pub(crate) fn build(
         .map(move |stream, _| Heard::new(stream, silence))
         .upgrade(Version::V1Lazy)
         .authenticate(noise::Config::new(keys)?)
-        .multiplex(yamux)
+        .multiplex(yamux.clone())
         .timeout(HANDSHAKE)
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(Brief::new(muxer))))
         .boxed();
     let wait = |local| if local { Duration::ZERO } else { TCP_WAITS };
-    let tcp = Waiting { inner: tcp, wait, port: PortUse::New };
+    let tcp = Waiting { inner: tcp, wait, port: |_| PortUse::New };
+
+    let (relayed, client) = relay::client::new(keys.public().to_peer_id());
+    let relayed = relayed
+        .map(move |stream, _| Heard::new(stream, silence))
+        .upgrade(Version::V1Lazy)
+        .authenticate(noise::Config::new(keys)?)
+        .multiplex(yamux)
+        .timeout(HANDSHAKE)
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(Brief::new(muxer))))
+        .boxed();
+    let relayed = Waiting { inner: relayed, wait: |_| RELAY_WAITS, port: |asked| asked.port_use };
 
     let mut config = quic::Config::new(keys);
     config.handshake_timeout = HANDSHAKE;
@@ -70,9 +90,12 @@ pub(crate) fn build(
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(Brief::new(muxer))))
         .boxed();
     let wait = |local| if local { QUIC_WAITS } else { Duration::ZERO };
-    let quic = Waiting { inner: quic, wait, port: PortUse::Reuse };
+    let quic = Waiting { inner: quic, wait, port: quic_port };
 
-    Ok(quic.or_transport(tcp).map(|either, _| either.into_inner()).boxed())
+    // Relays first: to the others an address through one looks like one of the relay.
+    let direct = quic.or_transport(tcp).map(|either, _| either.into_inner());
+    let all = relayed.or_transport(direct).map(|either, _| either.into_inner());
+    Ok((all.boxed(), client))
 }
 
 /// Whether someone else has this port. libp2p binds with `SO_REUSEPORT`, with which two processes of
@@ -102,9 +125,21 @@ struct Waiting<T> {
     /// For how long, given whether the address is local.
     wait: fn(bool) -> Duration,
     /// TCP takes a port of its own for each dial: with the listening port at both ends, two dials that cross
-    /// become one connection in which both believe to be the client. QUIC tells connections apart by their
-    /// ids, and would make an endpoint with megabytes of buffers for each port.
-    port: PortUse,
+    /// become one connection in which both believe to be the client. (So there are no holes punched with
+    /// TCP.) For QUIC see `quic_port`.
+    port: fn(&DialOpts) -> PortUse,
+}
+
+/// QUIC tells connections apart by their ids, so dials leave from the listening port: a NAT then has a hole
+/// for it, and an endpoint of its own would have megabytes of buffers. Not so a relay's that tries
+/// whether we can be dialled from outside of such a hole: that one asks for a port of its own. And to a new
+/// port for the one that listens while holes are punched libp2p understands that it sends from the
+/// listening port until the other one's dial arrives.
+fn quic_port(asked: &DialOpts) -> PortUse {
+    match asked.role {
+        Endpoint::Dialer => asked.port_use,
+        Endpoint::Listener => PortUse::New,
+    }
 }
 
 impl<T> Transport for Waiting<T>
@@ -135,7 +170,8 @@ where
         options: DialOpts,
     ) -> Result<Self::Dial, TransportError<T::Error>> {
         let wait = (self.wait)(is_local(&address));
-        let dial = self.inner.dial(address, DialOpts { port_use: self.port, ..options })?;
+        let port_use = (self.port)(&options);
+        let dial = self.inner.dial(address, DialOpts { port_use, ..options })?;
         Ok(async move {
             if !wait.is_zero() {
                 tokio::time::sleep(wait).await;
@@ -150,17 +186,6 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<TransportEvent<Self::ListenerUpgrade, Self::Error>> {
         Pin::new(&mut self.inner).poll(cx)
-    }
-}
-
-/// Whether an address is of this machine or of a network around it.
-fn is_local(address: &Multiaddr) -> bool {
-    match address.iter().next() {
-        Some(Protocol::Ip4(ip)) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
-        Some(Protocol::Ip6(ip)) => {
-            ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local()
-        }
-        _ => false,
     }
 }
 

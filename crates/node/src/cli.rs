@@ -150,6 +150,14 @@ pub struct RunArgs {
     /// one; repeat for several
     #[arg(long, value_name = "MULTIADDR")]
     pub listen: Vec<String>,
+    /// An address at which others reach this node besides those it listens at, such as
+    /// /dns4/office.example.org/tcp/8378, where a router forwards the port; repeat for several
+    #[arg(long, value_name = "MULTIADDR")]
+    pub announce: Vec<String>,
+    /// Relay between offices that can't reach each other directly, because of NAT; this node needs an
+    /// address that all of them can reach
+    #[arg(long)]
+    pub relay: bool,
     /// Where to serve HTTP; port 0 picks a free one. On another address than this machine's own (127.0.0.1,
     /// ::1) it is HTTPS, with a certificate that the node makes unless --tls-cert names one
     #[arg(long, default_value = "127.0.0.1:8377", value_name = "ADDR")]

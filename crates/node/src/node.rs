@@ -48,6 +48,8 @@ const SETTING_FILE: &str = "file";
 pub(crate) struct Settings {
     pub(crate) dir: PathBuf,
     pub(crate) listen: Vec<net::Multiaddr>,
+    pub(crate) announce: Vec<net::Multiaddr>,
+    pub(crate) relay: bool,
     pub(crate) http: Http,
 }
 
@@ -67,7 +69,7 @@ const RENEWAL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Runs a node until `stop` completes.
 pub(crate) async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-    let Settings { dir, listen, http } = settings;
+    let Settings { dir, listen, announce, relay, http } = settings;
     keys::keep_private(&dir)?;
     let mut store = Store::open(&dir)?;
     rotate::use_successor(&mut store, &dir)?;
@@ -83,7 +85,7 @@ pub(crate) async fn run(settings: Settings, stop: impl Future<Output = ()>) -> a
     }
     let clock = Clock::start();
     let started = std::time::Instant::now();
-    let (core, snapshot) = open(&store, &signer, clock.now(), false)?;
+    let (core, snapshot) = open(&store, &signer, relay, clock.now(), false)?;
     tracing::info!(
         office = %core.office(),
         name = store.meta().name,
@@ -100,6 +102,8 @@ pub(crate) async fn run(settings: Settings, stop: impl Future<Output = ()>) -> a
         .with_context(|| format!("{address} can't be used for HTTP: is it in use by another program or node? choose another with --http, or --http 127.0.0.1:0 for any free one"))?;
     let mut config = net::Config::new(*seed);
     config.listen = listen;
+    config.announce = announce;
+    config.relay = relay;
     config.mdns = std::env::var_os("FASTI_NO_MDNS").is_none();
     let (network, events) = net::start(config).await?;
 
@@ -126,9 +130,9 @@ pub(crate) async fn run(settings: Settings, stop: impl Future<Output = ()>) -> a
         reopen: Box::new(move |now, opening| match opening {
             Opening::Failed => {
                 disk.reopen()?;
-                open(&disk, &signer, now, false)
+                open(&disk, &signer, relay, now, false)
             }
-            Opening::Judging { settled } => open(&disk, &signer, now, settled),
+            Opening::Judging { settled } => open(&disk, &signer, relay, now, settled),
         }),
     };
     let engine = std::thread::Builder::new().name("engine".into()).spawn(move || {
@@ -148,6 +152,9 @@ pub(crate) async fn run(settings: Settings, stop: impl Future<Output = ()>) -> a
     };
     file.write(&dir).with_context(|| format!("node.json can't be written to {}", dir.display()))?;
     shared.ready();
+    if relay {
+        warn_if_out_of_reach(&shared.addresses());
+    }
     if let Some(old) = store.reader().setting(SETTING_PREDECESSOR)? {
         tokio::spawn(remove_predecessor(old, handle.clone(), Arc::clone(&store)));
     }
@@ -255,6 +262,21 @@ async fn renew(
     }
 }
 
+/// A relay is for offices elsewhere. In a private network its private address may well do, but not this
+/// machine's own.
+fn warn_if_out_of_reach(addresses: &[String]) {
+    let addresses = addresses.iter().filter_map(|it| it.parse().ok());
+    if addresses.clone().all(|it: net::Multiaddr| net::is_loopback(&it)) {
+        tracing::warn!(
+            "as a relay this office is of no use: it listens on this machine only; choose other addresses with --listen"
+        );
+    } else if addresses.clone().all(|it| net::is_local(&it)) {
+        tracing::warn!(
+            "as a relay this office is of use in its own network only, as it has no public address; if a router forwards its port, give the outer address with --announce"
+        );
+    }
+}
+
 /// Ends the process if its thread panics: half a node would answer probes and nothing else, for ever.
 /// What is durable is whole, so whoever supervises it can start it again at once.
 struct AllOrNothing;
@@ -301,10 +323,17 @@ fn identity(_: &Path) -> Option<String> {
 }
 
 /// Opens the core from the store; gives it with the number of entries under the snapshot.
-fn open(store: &Store, signer: &Signer, now: Now, settled: bool) -> anyhow::Result<(Core, u64)> {
+fn open(
+    store: &Store,
+    signer: &Signer,
+    relay: bool,
+    now: Now,
+    settled: bool,
+) -> anyhow::Result<(Core, u64)> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed)?;
     let mut config = Config::new(store.meta().network, signer.clone(), seed);
+    config.relay = relay;
     config.bootstrap = bootstrap(store)?;
     let reader = store.reader();
     let stored = Stored { settled, ..snapshots::load(&reader)? };

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context as _;
+use fasti_net::Multiaddr;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -19,21 +20,16 @@ pub(crate) fn run(dir: &Path, args: &RunArgs) -> anyhow::Result<()> {
     start_logging(args)?;
     let given = args.listen.iter().map(String::as_str);
     let texts: Vec<&str> = if args.listen.is_empty() { LISTEN.to_vec() } else { given.collect() };
-    let listen = texts
-        .into_iter()
-        .map(|text| {
-            text.parse().with_context(|| {
-                format!("{text:?} is no multiaddress; --listen takes such as {}", LISTEN[0])
-            })
-        })
-        .collect::<anyhow::Result<_>>()?;
+    let listen = addresses("--listen", LISTEN[0], texts)?;
+    let announce = args.announce.iter().map(String::as_str);
+    let announce = addresses("--announce", "/dns4/office.example.org/tcp/8378", announce)?;
     let http = Http {
         address: args.http,
         names: args.http_names.clone(),
         tls: args.tls_cert.clone().zip(args.tls_key.clone()),
         behind_proxy: args.http_behind_proxy,
     };
-    let settings = Settings { dir: dir.to_owned(), listen, http };
+    let settings = Settings { dir: dir.to_owned(), listen, announce, relay: args.relay, http };
     // The work is the engine's, which has a thread of its own: here bytes are moved, and each hop from one
     // thread to another would cost more than what it shares out.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -49,6 +45,18 @@ pub(crate) fn run(dir: &Path, args: &RunArgs) -> anyhow::Result<()> {
     });
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     done
+}
+
+fn addresses<'a>(
+    option: &str,
+    example: &str,
+    texts: impl IntoIterator<Item = &'a str>,
+) -> anyhow::Result<Vec<Multiaddr>> {
+    let parse = |text: &str| {
+        let wrong = || format!("{text:?} is no multiaddress; {option} takes such as {example}");
+        text.parse().with_context(wrong)
+    };
+    texts.into_iter().map(parse).collect()
 }
 
 fn start_logging(args: &RunArgs) -> anyhow::Result<()> {

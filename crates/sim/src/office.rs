@@ -309,7 +309,8 @@ impl World {
                 Effect::Neighbours(neighbours) => {
                     self.want(at, neighbours.into_keys().collect());
                 }
-                Effect::Appended(_) => {}
+                // Everybody reaches everybody here, or nobody does.
+                Effect::Relays(_) | Effect::Appended(_) => {}
                 Effect::Alarm(text) => self.alarmed(at, text)?,
                 Effect::Reopen { unanswered, settled } => self.reopen(at, unanswered, settled)?,
             }

@@ -53,6 +53,7 @@ impl Gossip {
             addresses: self.addresses.iter().take(16).map(|it| bare(it)).collect(),
             rules: crate::entry::RULES,
             version: self.version.clone(),
+            relay: self.relay,
         };
         let held =
             self.board.about(&ledger.office(), Topic::Presence).and_then(SignedNotice::presence);

@@ -39,6 +39,9 @@ pub struct Office {
     alarms: Vec<String>,
 }
 
+/// The office with this seed is a relay.
+pub const RELAY: u8 = 250;
+
 pub struct World {
     pub network: NetworkId,
     pub offices: BTreeMap<OfficeId, Office>,
@@ -47,6 +50,8 @@ pub struct World {
     now: Now,
     requests: u64,
     replies: BTreeMap<u64, Reply>,
+    /// The relays that each office was told of last.
+    pub relays: BTreeMap<OfficeId, BTreeMap<OfficeId, Vec<String>>>,
     /// Bytes of frames by kind of message.
     pub bytes: BTreeMap<&'static str, usize>,
 }
@@ -81,6 +86,7 @@ impl World {
             requests: 0,
             replies: BTreeMap::new(),
             bytes: BTreeMap::new(),
+            relays: BTreeMap::new(),
         };
         let disk = Disk { rows: vec![row], incarnation: Some(log.incarnation), ..Disk::default() };
         let id = world.open(1, disk, BTreeMap::new());
@@ -115,6 +121,7 @@ impl World {
         random[1..9].copy_from_slice(&self.requests.to_le_bytes());
         let mut config = Config::new(self.network, signer.clone(), random);
         config.bootstrap = bootstrap;
+        config.relay = seed == RELAY;
         let stored = Stored {
             notices: disk.notices.values().cloned().collect(),
             conflicts: disk.conflicts.iter().cloned().collect(),
@@ -214,6 +221,7 @@ impl World {
             now: self.now,
             requests: 0,
             replies: BTreeMap::new(),
+            relays: BTreeMap::new(),
             bytes: BTreeMap::new(),
         };
         let Disk { rows, .. } = self.offices[&id].disk.clone();
@@ -308,6 +316,7 @@ impl World {
                 }
                 Effect::Alarm(text) => self.offices.get_mut(&id).unwrap().alarms.push(text),
                 Effect::Reopen { unanswered, .. } => self.reopen(id, unanswered),
+                Effect::Relays(relays) => drop(self.relays.insert(id, relays)),
                 Effect::Admit { .. } | Effect::Neighbours(_) | Effect::Appended(_) => {}
             }
         }

@@ -139,6 +139,7 @@ fn row(member: &Value, now: Timestamp) -> [Cell; 7] {
     let is = |field: &str| member[field] == json!(true);
     let link = match (is("self"), is("connected")) {
         (true, _) => cell("this node"),
+        (false, true) if member["link"] == "relayed" => styled("relayed", GREEN),
         (false, true) => styled("connected", GREEN),
         (false, false) => styled("away", YELLOW),
     };

@@ -219,9 +219,10 @@ impl Engine {
                 self.wires.shared.listening(&self.addresses);
                 Some(Input::Listening(self.addresses.clone()))
             }
-            net::Event::Connected { peer, address } => {
-                tracing::debug!(%peer, %address, "linked");
+            net::Event::Connected { peer, address, relayed } => {
+                tracing::debug!(%peer, %address, relayed, "linked");
                 self.linked.insert(peer);
+                self.wires.shared.linked(peer, relayed);
                 Some(Input::Connected(peer))
             }
             net::Event::Disconnected { peer, reason } => {

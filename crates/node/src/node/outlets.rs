@@ -46,6 +46,7 @@ impl Outlets {
                 Effect::Serve { to, fetch, from, end } => self.server.serve(to, fetch, from, end),
                 Effect::Admit { members, tickets } => self.net.admit(members, tickets),
                 Effect::Neighbours(neighbours) => self.net.neighbours(parse(neighbours)),
+                Effect::Relays(relays) => self.net.relays(parse(relays)),
                 Effect::Appended(appended) => {
                     self.shared.appended(&appended);
                     let _ = self.appended.send(appended.into());

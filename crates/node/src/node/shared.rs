@@ -22,6 +22,8 @@ pub(crate) struct Shared {
     store: Arc<Store>,
     net: net::Handle,
     addresses: watch::Sender<Vec<String>>,
+    /// Of the offices linked last time, those that a relay leads to.
+    relayed: Mutex<BTreeSet<OfficeId>>,
     ready: AtomicBool,
     /// Why the disk can't be written, if it can't.
     trouble: Mutex<Option<String>>,
@@ -38,6 +40,7 @@ impl Shared {
             store,
             net,
             addresses: watch::Sender::default(),
+            relayed: Mutex::default(),
             ready: AtomicBool::new(false),
             trouble: Mutex::new(None),
             entries: AtomicU64::new(entries),
@@ -53,6 +56,15 @@ impl Shared {
 
     pub(crate) fn addresses(&self) -> Vec<String> {
         self.addresses.borrow().clone()
+    }
+
+    pub(crate) fn linked(&self, peer: OfficeId, relayed: bool) {
+        let mut known = self.relayed.lock().unwrap_or_else(PoisonError::into_inner);
+        if relayed {
+            known.insert(peer);
+        } else {
+            known.remove(&peer);
+        }
     }
 
     pub(crate) async fn wait_until_listening(&self) {
@@ -92,6 +104,10 @@ impl fasti_doors::Node for Shared {
 
     fn addresses(&self) -> Vec<String> {
         self.addresses()
+    }
+
+    fn relayed(&self) -> BTreeSet<OfficeId> {
+        self.relayed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn unready(&self) -> Option<String> {
