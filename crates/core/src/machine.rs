@@ -240,6 +240,7 @@ impl Core {
                 sum ^ u64::from_le_bytes(part.try_into().unwrap_or_default())
             }));
         let mut ledger = Ledger::new(network, signer, verifier);
+        ledger.opened = now.wall;
         ledger.graph.know_forks(stored.forks);
         if stored.judge_again {
             for row in rows {

@@ -291,6 +291,7 @@ impl Calendar {
             deferred: 0,
             void: 0,
             forks: 0,
+            elsewhere: 0,
             deliveries: Deliveries { pending: 2, dead: 1 },
         }
     }

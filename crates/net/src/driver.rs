@@ -283,7 +283,7 @@ impl Driver {
         match event {
             LinkEvent::Up { peer, office, connection, address, outbox } => {
                 tracing::debug!(%peer, %office, %address, "link up");
-                self.redial.linked(&peer);
+                self.redial.linked(&peer, now);
                 self.cells.links.fetch_add(1, Relaxed);
                 self.outboxes.insert(office, outbox);
                 let event = Event::Connected { peer: office, address };
@@ -298,7 +298,7 @@ impl Driver {
             LinkEvent::Alone { peer, misbehaved: true, .. } => {
                 self.redial.penalise(&peer, now, random());
             }
-            LinkEvent::Alone { peer, was_up: true, .. } => self.redial.lost(&peer, now),
+            LinkEvent::Alone { peer, was_up: true, .. } => self.redial.lost(&peer, now, random()),
             LinkEvent::Alone { peer, .. } => self.redial.failed(&peer, now, random()),
             LinkEvent::Drained { office } => self.tell(Event::Congested { peer: office }),
         }
