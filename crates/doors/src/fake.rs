@@ -18,7 +18,7 @@ use fasti_core::statement::Role;
 use fasti_core::step::Appended;
 use fasti_core::{Answer, Command, CommandError, Digest, EntryHash, NetworkId, OfficeId, Reply};
 use serde_json::{Value, json};
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::{Handle, Metric, MetricKind, Node, Request};
 
@@ -38,6 +38,8 @@ pub struct Fake {
 struct State {
     calendar: Mutex<Calendar>,
     unready: AtomicBool,
+    /// What a backup is, piece by piece.
+    backup: Mutex<Vec<io::Result<Vec<u8>>>>,
 }
 
 #[derive(Default)]
@@ -104,6 +106,11 @@ impl Fake {
         self.state.calendar().conflicts.push(conflict);
     }
 
+    /// What the next backup is, piece by piece; without any the fake has none to give.
+    pub fn set_backup(&self, pieces: Vec<io::Result<Vec<u8>>>) {
+        *self.state.backup.lock().unwrap_or_else(PoisonError::into_inner) = pieces;
+    }
+
     /// Whether `/readyz` says so.
     pub fn set_ready(&self, ready: bool) {
         self.state.unready.store(!ready, Ordering::Relaxed);
@@ -163,6 +170,14 @@ impl Node for State {
 
     fn history(&self, from: u64, limit: usize) -> io::Result<Vec<Appended>> {
         Ok(self.calendar().log.iter().skip(from as usize).take(limit).cloned().collect())
+    }
+
+    fn back_up(&self) -> Result<mpsc::Receiver<io::Result<Vec<u8>>>, String> {
+        let pieces =
+            std::mem::take(&mut *self.backup.lock().unwrap_or_else(PoisonError::into_inner));
+        let (sender, receiver) = mpsc::channel(pieces.len().max(1));
+        pieces.into_iter().try_for_each(|piece| sender.try_send(piece)).map_err(|_| "full")?;
+        Ok(receiver)
     }
 }
 

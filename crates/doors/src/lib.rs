@@ -8,6 +8,7 @@
 //! asks through the [`Handle`], which the node provides.
 
 mod auth;
+mod backup;
 mod body;
 mod conditions;
 mod conflicts;

@@ -12,7 +12,9 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use crate::problem::Problem;
-use crate::{Handle, auth, conflicts, events, faults, members, openapi, probes, publish, stream};
+use crate::{
+    Handle, auth, backup, conflicts, events, faults, members, openapi, probes, publish, stream,
+};
 
 /// What every route may use.
 #[derive(Clone)]
@@ -45,7 +47,7 @@ pub(crate) fn router(door: Door) -> Router {
 }
 
 /// Routes that need the token.
-pub(crate) fn guarded_routes() -> [(&'static str, MethodRouter<Door>); 12] {
+pub(crate) fn guarded_routes() -> [(&'static str, MethodRouter<Door>); 13] {
     [
         ("/v1/publish", post(publish::publish)),
         ("/v1/events", get(events::list).post(events::create)),
@@ -59,6 +61,7 @@ pub(crate) fn guarded_routes() -> [(&'static str, MethodRouter<Door>); 12] {
         ("/v1/invite", post(members::invite)),
         ("/v1/conflicts", get(conflicts::list)),
         ("/v1/conflicts/{id}/resolve", post(conflicts::resolve)),
+        ("/v1/backup", get(backup::stream)),
         ("/v1/openapi.json", get(openapi::document)),
         ("/v1/faults", put(faults::set)),
         ("/metrics", get(probes::metrics)),

@@ -35,9 +35,14 @@ pub(crate) fn find_or_draw(dir: &Path) -> anyhow::Result<[u8; 32]> {
     }
     let mut seed = [0; 32];
     getrandom::fill(&mut seed)?;
-    write(dir, "office.key", &hex::encode(seed))
-        .with_context(|| format!("the office's key can't be written to {}", dir.display()))?;
+    keep(dir, &seed)?;
     Ok(seed)
+}
+
+/// Puts the key into a folder.
+pub(crate) fn keep(dir: &Path, seed: &[u8; 32]) -> anyhow::Result<()> {
+    write(dir, "office.key", &hex::encode(seed))
+        .with_context(|| format!("the office's key can't be written to {}", dir.display()))
 }
 
 /// The token that callers show, or a new one: kept, so that programs on this machine go on after a

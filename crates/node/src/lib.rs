@@ -3,6 +3,7 @@
 //! `cli` has the command line, parsed into types; each call is a function of its own in `calls`, which
 //! returns the text to print; `client` finds the running node and speaks HTTP with it.
 
+mod backup;
 mod calls;
 pub mod cli;
 mod client;
@@ -12,6 +13,7 @@ mod keys;
 mod node;
 mod node_file;
 mod print;
+mod restore;
 mod run;
 
 use std::io::{self, Write as _};
@@ -79,6 +81,8 @@ fn call(cli: Cli) -> anyhow::Result<String> {
         Call::Status => calls::members::status(&client()?, json),
         Call::Publish(args) => calls::publish::publish(&client()?, args, json),
         Call::Event { call } => calls::event::call(&client()?, call, json),
+        Call::Backup(args) => backup::backup(&dir, &args, json),
+        Call::Restore(args) => restore::restore(&dir, &args, json),
         Call::Conflicts { call } => calls::conflicts::call(&client()?, call, json),
     }
 }
