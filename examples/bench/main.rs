@@ -37,7 +37,7 @@ struct Args {
     /// The one transport that nodes listen on [default: both, and links are made on QUIC]
     #[arg(long, value_enum)]
     transport: Option<Transport>,
-    /// Changes that a fresh node has to get; repeat for several [default: 10000 and 100000]
+    /// Changes that a fresh node has to get, or that are backed up; repeat for several [default: 10000 and 100000]
     #[arg(long, value_name = "N")]
     changes: Vec<u64>,
 }
@@ -52,6 +52,8 @@ enum What {
     Join,
     /// A node that was away gets 1,000 changes
     Rejoin,
+    /// A backup of a running node, and a node that is restored from it
+    Backup,
     /// One core by itself: applying and opening
     InProcess,
 }
@@ -115,6 +117,11 @@ fn measure(args: &Args) -> anyhow::Result<Value> {
     }
     if wants(What::Rejoin) {
         note("rejoin", network::rejoin(&fasti).context("rejoin")?);
+    }
+    if wants(What::Backup) {
+        let all: anyhow::Result<Vec<Value>> =
+            changes.iter().map(|n| network::backup(&fasti, *n)).collect();
+        note("backup", json!(all.context("backup")?));
     }
     if wants(What::InProcess) {
         note("in_process", json!(in_process::run(&[1_000, 10_000, 100_000])?));

@@ -150,6 +150,59 @@ pub(crate) fn rejoin(fasti: &Fasti) -> anyhow::Result<Value> {
     }))
 }
 
+/// A backup while somebody publishes, and the node that is made from it.
+pub(crate) fn backup(fasti: &Fasti, changes: u64) -> anyhow::Result<Value> {
+    let mut cluster = cluster(fasti, 0)?;
+    let node = &cluster.nodes[0];
+    publish_many(node.api(), 0..changes)?;
+    let file = cluster.root().join("backup");
+    let path = file.to_str().context("a path that is no text")?;
+    let slowest = |while_so: &mut dyn FnMut() -> anyhow::Result<bool>| {
+        let mut slowest = Duration::ZERO;
+        while while_so()? {
+            let start = Instant::now();
+            node.api().publish("probe", "2024-04-01", &format!("{start:?}"))?;
+            slowest = slowest.max(start.elapsed());
+        }
+        anyhow::Ok(slowest)
+    };
+    let mut left = 500;
+    let quiet = slowest(&mut || {
+        left -= 1;
+        Ok(left > 0)
+    })?;
+    // From here on the peak is that of the backup.
+    let pid = node.pid().context("not running")?;
+    std::fs::write(format!("/proc/{pid}/clear_refs"), "5")?;
+    let before = node.usage().context("no usage")?.1;
+    let start = Instant::now();
+    let mut taking = fasti.command(node.dir(), &["backup", path]).spawn()?;
+    let busy = slowest(&mut || Ok(taking.try_wait()?.is_none()))?;
+    let taken = start.elapsed();
+    anyhow::ensure!(taking.wait()?.success(), "no backup was made");
+    let after = node.usage().context("no usage")?.1;
+    cluster.nodes[0].stop()?;
+
+    let dir = cluster.root().join("restored");
+    let start = Instant::now();
+    fasti.call(&dir, &["restore", path])?;
+    let restored = start.elapsed();
+    let mut node = Node::new(fasti, "Restored", &dir);
+    let start = Instant::now();
+    node.start()?;
+    Ok(json!({
+        "changes": changes,
+        "seconds": round(taken.as_secs_f64()),
+        "bytes": std::fs::metadata(&file)?.len(),
+        "rss_bytes_before": before,
+        "peak_rss_bytes": after,
+        "slowest_publication_ms": round(busy.as_secs_f64() * 1000.0),
+        "slowest_publication_ms_without": round(quiet.as_secs_f64() * 1000.0),
+        "restore_seconds": round(restored.as_secs_f64()),
+        "first_start_seconds": round(start.elapsed().as_secs_f64()),
+    }))
+}
+
 /// What the entries from an index on come to when compressed by themselves, at the level that the
 /// network uses.
 fn compressed(node: &Node, from: u64) -> anyhow::Result<usize> {

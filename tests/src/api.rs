@@ -110,11 +110,19 @@ impl Api {
     /// # Errors
     /// If there is no answer.
     pub fn text(&self, path: &str) -> anyhow::Result<String> {
+        Ok(String::from_utf8(self.bytes(path)?)?)
+    }
+
+    /// A read whose answer is anything.
+    ///
+    /// # Errors
+    /// If there is no answer, or it breaks off.
+    pub fn bytes(&self, path: &str) -> anyhow::Result<Vec<u8>> {
         let request = ureq::http::Request::builder()
             .uri(format!("{}{path}", self.http))
             .header("authorization", format!("Bearer {}", self.token))
             .body(())?;
-        Ok(self.agent.run(request)?.body_mut().read_to_string()?)
+        Ok(self.agent.run(request)?.body_mut().with_config().limit(1 << 30).read_to_vec()?)
     }
 
     /// A write that must succeed.

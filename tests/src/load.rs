@@ -57,6 +57,11 @@ impl Load {
         self.answered.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
+    /// What has been answered so far.
+    pub fn answered(&self) -> Vec<Answered> {
+        self.answered.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Ends it, and gives what has been answered.
     pub fn end(self) -> Vec<Answered> {
         self.stop.store(true, Relaxed);

@@ -3,8 +3,9 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use fasti_tests::{Cluster, Fasti};
+use fasti_tests::{Cluster, Fasti, Node};
 
 fn fasti() -> Fasti {
     Fasti::new(env!("CARGO_BIN_EXE_fasti-under-test")).with_env("FASTI_FAULTS", "1")
@@ -59,6 +60,25 @@ fn a_restored_backup_goes_on_with_what_the_others_kept() {
         let log = std::fs::read_to_string(cluster.nodes[1].log()).unwrap();
         assert_eq!(log.contains("was copied or restored"), other_file, "{log}");
     }
+}
+
+#[test]
+fn a_folder_that_was_copied_while_its_node_was_stopped_goes_on_elsewhere() {
+    let (mut cluster, _, _) = denver_and_its_copy();
+    let elsewhere = cluster.root().join("elsewhere");
+    let copied = Command::new("cp").arg("-r").arg(cluster.nodes[1].dir()).arg(&elsewhere).status();
+    assert!(copied.unwrap().success());
+    // The old one goes on for a while, and is lost.
+    cluster.nodes[1].start().unwrap();
+    cluster.nodes[1].api().publish("B", "2024-04-01", "after the copy").unwrap();
+    cluster.wait_until_equal().unwrap();
+    cluster.nodes[1].kill().unwrap();
+    cluster.nodes[1] = Node::new(&fasti(), "Denver", &elsewhere);
+    cluster.nodes[1].start().unwrap();
+    cluster.nodes[1].api().publish("C", "2024-04-01", "elsewhere").unwrap();
+    assert_all_show(&cluster, &["A", "B", "C"], 0);
+    let log = std::fs::read_to_string(cluster.nodes[1].log()).unwrap();
+    assert!(log.contains("was copied or restored"), "{log}");
 }
 
 #[test]

@@ -277,6 +277,9 @@ pub struct StatusView {
     pub void: u64,
     /// Logs whose authors signed two histories.
     pub forks: u64,
+    /// Entries of this office that were written since this node started, and not by it: if not 0, two nodes have
+    /// its key.
+    pub elsewhere: u64,
     /// Deliveries to external systems.
     pub deliveries: Deliveries,
 }

@@ -53,6 +53,10 @@ pub(crate) struct Ledger {
     pub(crate) carefully: bool,
     /// The log that we write.
     pub(crate) own: Option<LogId>,
+    /// When this node was opened: wall clock, milliseconds since 1970.
+    pub(crate) opened: i64,
+    /// Entries of ours that were written since then, and not here: another node has our key.
+    pub(crate) elsewhere: u64,
     /// Rows of ours that have no signature yet, the last ones of `rows`' own log.
     unsigned: Vec<Row>,
     unsigned_bytes: usize,
@@ -106,6 +110,8 @@ impl Ledger {
             quarantined: BTreeSet::new(),
             carefully: false,
             own: None,
+            opened: i64::MAX,
+            elsewhere: 0,
             unsigned: Vec::new(),
             unsigned_bytes: 0,
             writes: Vec::new(),

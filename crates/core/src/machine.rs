@@ -308,6 +308,7 @@ impl Core {
             }));
         let new_ledger = || {
             let mut ledger = Ledger::new(network, signer.clone(), Arc::clone(&verifier));
+            ledger.opened = now.wall;
             ledger.graph.know_forks(stored.forks.iter().copied());
             ledger
         };

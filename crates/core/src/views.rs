@@ -233,6 +233,7 @@ pub(crate) fn status(ledger: &mut Ledger, gossip: &Gossip, wall: i64) -> StatusV
         deferred: ledger.graph.deferred,
         void: ledger.graph.void,
         forks: ledger.graph.forks().len() as u64,
+        elsewhere: ledger.elsewhere,
         deliveries: Deliveries::default(),
     }
 }

@@ -18,7 +18,7 @@ use fasti_core::statement::Role;
 use fasti_core::step::Appended;
 use fasti_core::{Answer, Command, CommandError, Digest, EntryHash, NetworkId, OfficeId, Reply};
 use serde_json::{Value, json};
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::{Guard, Handle, Metric, MetricKind, Node, Request};
 
@@ -42,6 +42,8 @@ struct State {
     calendar: Mutex<Calendar>,
     users: Mutex<Option<Vec<u8>>>,
     unready: AtomicBool,
+    /// What a backup is, piece by piece.
+    backup: Mutex<Vec<io::Result<Vec<u8>>>>,
 }
 
 #[derive(Default)]
@@ -116,6 +118,11 @@ impl Fake {
         self.state.calendar().conflicts.push(conflict);
     }
 
+    /// What the next backup is, piece by piece; without any the fake has none to give.
+    pub fn set_backup(&self, pieces: Vec<io::Result<Vec<u8>>>) {
+        *self.state.backup.lock().unwrap_or_else(PoisonError::into_inner) = pieces;
+    }
+
     /// Whether `/readyz` says so.
     pub fn set_ready(&self, ready: bool) {
         self.state.unready.store(!ready, Ordering::Relaxed);
@@ -188,6 +195,14 @@ impl Node for State {
 
     fn history(&self, from: u64, limit: usize) -> io::Result<Vec<Appended>> {
         Ok(self.calendar().log.iter().skip(from as usize).take(limit).cloned().collect())
+    }
+
+    fn back_up(&self) -> Result<mpsc::Receiver<io::Result<Vec<u8>>>, String> {
+        let pieces =
+            std::mem::take(&mut *self.backup.lock().unwrap_or_else(PoisonError::into_inner));
+        let (sender, receiver) = mpsc::channel(pieces.len().max(1));
+        pieces.into_iter().try_for_each(|piece| sender.try_send(piece)).map_err(|_| "full")?;
+        Ok(receiver)
     }
 }
 
@@ -321,6 +336,7 @@ impl Calendar {
             deferred: 0,
             void: 0,
             forks: 0,
+            elsewhere: 0,
             deliveries: Deliveries { pending: 2, dead: 1 },
         }
     }

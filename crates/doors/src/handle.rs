@@ -60,6 +60,13 @@ pub trait Node: Send + Sync + 'static {
     /// # Errors
     /// Whatever the disk says.
     fn history(&self, from: u64, limit: usize) -> io::Result<Vec<Appended>>;
+
+    /// Begins a backup of all that the node has stored, without the office's key: its bytes, piece by piece, as
+    /// fast as they are taken. A piece that is an error is the last one.
+    ///
+    /// # Errors
+    /// Why not now, for people.
+    fn back_up(&self) -> Result<mpsc::Receiver<io::Result<Vec<u8>>>, String>;
 }
 
 /// A number for operators, in Prometheus' terms.
@@ -210,6 +217,10 @@ mod tests {
 
         fn history(&self, _: u64, _: usize) -> io::Result<Vec<Appended>> {
             Ok(Vec::new())
+        }
+
+        fn back_up(&self) -> Result<mpsc::Receiver<io::Result<Vec<u8>>>, String> {
+            Err("nobody has anything".into())
         }
     }
 

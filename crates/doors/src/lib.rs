@@ -9,6 +9,7 @@
 
 mod attempts;
 mod auth;
+mod backup;
 mod body;
 mod browser;
 mod conditions;

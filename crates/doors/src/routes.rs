@@ -14,8 +14,8 @@ use tokio::sync::watch;
 use crate::people::People;
 use crate::problem::Problem;
 use crate::{
-    Handle, auth, browser, conflicts, events, faults, members, openapi, probes, publish, stream,
-    users,
+    Handle, auth, backup, browser, conflicts, events, faults, members, openapi, probes, publish,
+    stream, users,
 };
 
 /// What every route may use.
@@ -80,8 +80,9 @@ pub(crate) fn shared_routes() -> [(&'static str, MethodRouter<Door>); 11] {
 
 /// Routes for the operator alone: who else gets in, here or to the network, is not for those to say who
 /// were let in.
-pub(crate) fn operator_routes() -> [(&'static str, MethodRouter<Door>); 6] {
+pub(crate) fn operator_routes() -> [(&'static str, MethodRouter<Door>); 7] {
     [
+        ("/v1/backup", get(backup::stream)),
         ("/v1/members/{office}", delete(members::remove)),
         ("/v1/successor", post(members::succeed)),
         ("/v1/invite", post(members::invite)),

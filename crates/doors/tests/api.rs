@@ -315,3 +315,27 @@ fn a_conflict_is_decided_once() {
     assert_eq!(send(&fake, "GET /v1/events/a", &[], "").json()["title"], "Two");
     json(&fake, resolve, r#"{"keep":null}"#).assert_problem(404, "unknown-conflict", "c1");
 }
+
+#[test]
+fn a_backup_is_streamed_to_whoever_has_the_token() {
+    let fake = Fake::start();
+    fake.set_backup(vec![Ok(b"one ".to_vec()), Ok(b"two".to_vec())]);
+    let stranger = send(&fake, "GET /v1/backup", &[("authorization", "Bearer no")], "");
+    stranger.assert_problem(401, "unauthorized", "the token");
+    let got = send(&fake, "GET /v1/backup", &[], "");
+    assert_eq!((got.status, got.text.as_str()), (200, "one two"));
+    send(&fake, "GET /v1/backup", &[], "").assert_problem(503, "unavailable", "stopping");
+
+    let broken = || Err(std::io::Error::other("the disk is gone"));
+    fake.set_backup(vec![broken()]);
+    send(&fake, "GET /v1/backup", &[], "").assert_problem(507, "storage", "the disk is gone");
+    // What fails later breaks off, so that no client takes the answer for a whole one.
+    fake.set_backup(vec![Ok(b"one ".to_vec()), broken()]);
+    let request = ureq::http::Request::builder()
+        .uri(format!("http://{}/v1/backup", fake.address))
+        .header("authorization", format!("Bearer {}", Fake::TOKEN))
+        .body(())
+        .unwrap();
+    let read = common::agent().run(request).and_then(|mut answer| answer.body_mut().read_to_vec());
+    assert!(read.is_err(), "{read:?}");
+}

@@ -337,7 +337,7 @@ impl Driver {
         match event {
             LinkEvent::Up { peer, office, connection, address, relayed, outbox } => {
                 tracing::debug!(%peer, %office, %address, relayed, "link up");
-                self.redial.linked(&peer);
+                self.redial.linked(&peer, now);
                 self.redial.hurry_through(&peer, now);
                 if let Some(relays) = self.relays.as_mut().filter(|_| !relayed) {
                     relays.linked(peer, address.clone(), now);
@@ -362,7 +362,7 @@ impl Driver {
             LinkEvent::Alone { peer, misbehaved: true, .. } => {
                 self.redial.penalise(&peer, now, random());
             }
-            LinkEvent::Alone { peer, was_up: true, .. } => self.redial.lost(&peer, now),
+            LinkEvent::Alone { peer, was_up: true, .. } => self.redial.lost(&peer, now, random()),
             LinkEvent::Alone { peer, .. } => self.redial.failed(&peer, now, random()),
             LinkEvent::Drained { office } => self.tell(Event::Congested { peer: office }),
         }

@@ -78,6 +78,8 @@ pub(crate) struct Links {
     tickets: BTreeMap<PeerId, TicketId>,
     banned: BTreeMap<PeerId, Instant>,
     peers: BTreeMap<PeerId, Peer>,
+    /// Of members that were connected.
+    starts: BTreeMap<PeerId, Starts>,
     actions: VecDeque<ToSwarm<LinkEvent, Command>>,
     waker: Option<Waker>,
 }
@@ -92,6 +94,15 @@ struct Peer {
     up: bool,
     /// Why we closed `chosen`, if it was us.
     reason: Option<DownReason>,
+}
+
+/// What told the last two starts of a peer from each other.
+#[derive(Default)]
+struct Starts {
+    last: Option<String>,
+    before: Option<String>,
+    /// That two nodes run with its key.
+    told: bool,
 }
 
 struct Connection {
@@ -119,6 +130,7 @@ impl Links {
             tickets: BTreeMap::new(),
             banned: BTreeMap::new(),
             peers: BTreeMap::new(),
+            starts: BTreeMap::new(),
             actions: VecDeque::new(),
             waker: None,
         }
@@ -136,6 +148,7 @@ impl Links {
                 it.reason = Some(DownReason::NotAdmitted);
             }
         }
+        self.starts.retain(|peer, _| members.contains_key(peer));
         self.members = members;
         self.tickets = tickets;
     }
@@ -232,6 +245,7 @@ impl Links {
 
     /// The peer said on this connection what tells its start from its others.
     pub(crate) fn identified(&mut self, peer: PeerId, id: ConnectionId, start: String) {
+        self.note_start(peer, &start);
         let Some(it) = self.peers.get_mut(&peer) else { return };
         let Some(connection) = it.connections.get_mut(&id) else { return };
         let closing = connection.closing;
@@ -243,6 +257,19 @@ impl Links {
             tracing::debug!(%peer, "the peer was started anew");
             self.take(peer, id);
         }
+    }
+
+    /// A start that was over can't come back, unless it was not over: then two nodes run with one key.
+    fn note_start(&mut self, peer: PeerId, start: &str) {
+        let Some(&office) = self.members.get(&peer) else { return };
+        let starts = self.starts.entry(peer).or_default();
+        if starts.last.as_deref() == Some(start) {
+            return;
+        }
+        if starts.before.as_deref() == Some(start) && !std::mem::replace(&mut starts.told, true) {
+            tracing::warn!(%office, "two nodes run with this office's key: one of them has to be stopped for good");
+        }
+        starts.before = starts.last.replace(start.to_owned());
     }
 
     /// Makes this connection the link, now or when the one before it is closed.

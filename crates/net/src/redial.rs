@@ -8,6 +8,9 @@ use libp2p::{Multiaddr, PeerId};
 
 use crate::addresses::relay_of;
 
+/// A link that held for so long is a good one.
+const STEADY: Duration = Duration::from_secs(10);
+
 /// After a bad frame the pause starts here instead of at the minimum.
 const PENALTY_FAILURES: u32 = 6;
 
@@ -20,6 +23,10 @@ pub(crate) struct Redial {
 struct Neighbour {
     addresses: Vec<Multiaddr>,
     failures: u32,
+    /// When the last link came up.
+    since: Option<Instant>,
+    /// Links in a row that didn't hold.
+    unsteady: u32,
     /// `None` while connected or being dialled.
     due: Option<Instant>,
 }
@@ -50,7 +57,10 @@ impl Redial {
                 }
                 None => {
                     let due = (!connected(&peer)).then_some(now);
-                    self.peers.insert(peer, Neighbour { addresses, failures: 0, due });
+                    self.peers.insert(
+                        peer,
+                        Neighbour { addresses, failures: 0, since: None, unsteady: 0, due },
+                    );
                 }
             }
         }
@@ -80,10 +90,18 @@ impl Redial {
         }
     }
 
-    /// A link went down. The first attempt is made at once: most losses are restarts.
-    pub(crate) fn lost(&mut self, peer: &PeerId, now: Instant) {
+    /// A link went down. The first attempt is made at once: most losses are restarts. But links that are lost
+    /// again and again are pushed out by another node with our key, or the peer's, which comes back as fast.
+    pub(crate) fn lost(&mut self, peer: &PeerId, now: Instant, random: u64) {
+        let (min, max) = (self.min, self.max);
         if let Some(it) = self.peers.get_mut(peer) {
-            it.due = Some(now);
+            let held = it.since.map_or(STEADY, |since| now.saturating_duration_since(since));
+            it.unsteady = if held >= STEADY { 0 } else { it.unsteady.saturating_add(1) };
+            let pause = match it.unsteady.checked_sub(2) {
+                None => Duration::ZERO,
+                Some(losses) => pause(min, max, losses, random),
+            };
+            it.due = Some(now + pause);
         }
     }
 
@@ -95,9 +113,10 @@ impl Redial {
         self.failed(peer, now, random);
     }
 
-    pub(crate) fn linked(&mut self, peer: &PeerId) {
+    pub(crate) fn linked(&mut self, peer: &PeerId, now: Instant) {
         if let Some(it) = self.peers.get_mut(peer) {
             it.failures = 0;
+            it.since = Some(now);
             it.due = None;
         }
     }
@@ -158,9 +177,32 @@ mod tests {
             now = due;
         }
         redial.take_due(now);
-        redial.linked(&peer);
-        redial.lost(&peer, now);
+        redial.linked(&peer, now);
+        redial.lost(&peer, now, 0);
         assert_eq!(redial.next_due(), Some(now), "the first attempt is made at once");
+    }
+
+    #[test]
+    fn links_that_never_hold_are_made_ever_more_seldom_until_one_does() {
+        let (peer, wanted) = denver();
+        let (min, max) = (Duration::from_millis(200), Duration::from_secs(30));
+        let mut redial = Redial::new(min, max);
+        let mut now = Instant::now();
+        redial.want(wanted, |_| false, now);
+        let mut lose = |held: Duration| {
+            assert_eq!(redial.take_due(now).len(), 1);
+            redial.linked(&peer, now);
+            now += held;
+            redial.lost(&peer, now, 0);
+            let pause = redial.next_due().unwrap() - now;
+            now += pause;
+            pause
+        };
+        let short = Duration::from_millis(5);
+        let pauses: Vec<_> = (0..12).map(|_| lose(short).as_millis()).collect();
+        assert_eq!(pauses[..5], [0, 100, 200, 400, 800]);
+        assert_eq!(pauses[11], 15_000);
+        assert_eq!(lose(STEADY), Duration::ZERO);
     }
 
     #[test]

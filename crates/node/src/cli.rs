@@ -103,6 +103,42 @@ pub enum Call {
     },
     /// Show the node at a glance
     Status,
+    /// Write all that this office needs to go on elsewhere into one file, while its node runs or not
+    ///
+    ///   fasti backup denver.backup
+    ///   fasti backup - | ssh vault 'cat > denver.backup'
+    ///
+    /// The file holds the office's secret key: whoever has it is the office.
+    #[command(verbatim_doc_comment)]
+    Backup(BackupArgs),
+    /// Make a node's folder from a backup, here or on another machine
+    ///
+    ///   fasti restore --check denver.backup
+    ///   fasti restore denver.backup --dir D && fasti run --dir D
+    ///
+    /// Stop the node that the backup is of first, for good: two nodes with one key disturb each other.
+    #[command(verbatim_doc_comment)]
+    Restore(RestoreArgs),
+}
+
+/// `fasti backup`
+#[derive(Debug, Args)]
+pub struct BackupArgs {
+    /// The file to write, or (-) standard output
+    pub file: PathBuf,
+    /// Replace the file if it is there
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// `fasti restore`
+#[derive(Debug, Args)]
+pub struct RestoreArgs {
+    /// What `fasti backup` wrote
+    pub file: PathBuf,
+    /// Only say whether the backup is whole, and what is in it
+    #[arg(long)]
+    pub check: bool,
 }
 
 /// A text that must not be shown.
@@ -457,6 +493,8 @@ mod tests {
             "run --tls-cert a --tls-key b --http-behind-proxy",
             "run --http-name https://a/",
             "user add",
+            "backup",
+            "restore --check",
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }

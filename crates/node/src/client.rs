@@ -30,9 +30,14 @@ pub(crate) struct Client {
 impl Client {
     /// Finds the node that runs in this folder.
     pub(crate) fn open(dir: &Path) -> anyhow::Result<Self> {
+        Self::find(dir)?.ok_or_else(|| not_running(dir))
+    }
+
+    /// The same; none if no node says that it runs there.
+    pub(crate) fn find(dir: &Path) -> anyhow::Result<Option<Self>> {
         let node = match NodeFile::read(dir) {
             Ok(node) => node,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(not_running(dir)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => {
                 let file = dir.join("node.json");
                 return Err(error).context(format!("{} can't be read", file.display()));
@@ -45,7 +50,7 @@ impl Client {
             .proxy(None)
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .timeout_global(Some(TIMEOUT));
-        Ok(Self { agent: node.agent(config.build())?, node, dir: dir.into() })
+        Ok(Some(Self { agent: node.agent(config.build())?, node, dir: dir.into() }))
     }
 
     pub(crate) fn get(&self, path: &str) -> anyhow::Result<Value> {
@@ -54,6 +59,39 @@ impl Client {
 
     pub(crate) fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         self.ask("POST", path, None, Some(body)).map(|(answer, _)| answer)
+    }
+
+    /// Opens an answer that is as long as it is, and takes as long as it takes; none if nobody is there.
+    pub(crate) fn stream(&self, path: &str) -> anyhow::Result<Option<impl io::Read + use<>>> {
+        let request = self.request("GET", path).body(())?;
+        let request = self
+            .agent
+            .configure_request(request)
+            .timeout_global(None)
+            .timeout_recv_response(Some(TIMEOUT))
+            .build();
+        match self.agent.run(request) {
+            Ok(response) if response.status().is_success() => {
+                Ok(Some(response.into_body().into_reader()))
+            }
+            Ok(response) => match self.answer(response) {
+                Ok(_) => Err(anyhow!("the node at {} answers something else", self.node.http)),
+                Err(error) => Err(error),
+            },
+            Err(error) if nobody_is_there(&error) => Ok(None),
+            Err(error) => Err(error).context(self.silence()),
+        }
+    }
+
+    fn request(&self, method: &str, path: &str) -> ureq::http::request::Builder {
+        Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.node.http))
+            .header("authorization", format!("Bearer {}", self.node.token))
+    }
+
+    fn silence(&self) -> String {
+        format!("the node at {} (process {}) doesn't answer", self.node.http, self.node.pid)
     }
 
     /// Asks; the answer comes with the etag that it has, if any. Etags are without quotes here, but
@@ -65,10 +103,7 @@ impl Client {
         if_match: Option<&str>,
         body: Option<&Value>,
     ) -> anyhow::Result<(Value, String)> {
-        let mut request = Request::builder()
-            .method(method)
-            .uri(format!("{}{path}", self.node.http))
-            .header("authorization", format!("Bearer {}", self.node.token));
+        let mut request = self.request(method, path);
         if let Some(etag) = if_match {
             request = request.header("if-match", format!("\"{}\"", etag.trim_matches('"')));
         }
@@ -78,14 +113,8 @@ impl Client {
         let text = body.map(Value::to_string).unwrap_or_default();
         match self.agent.run(request.body(text)?) {
             Ok(response) => self.answer(response),
-            Err(ureq::Error::Io(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                Err(not_running(&self.dir))
-            }
-            Err(ureq::Error::ConnectionFailed) => Err(not_running(&self.dir)),
-            Err(error) => Err(error).context(format!(
-                "the node at {} (process {}) doesn't answer",
-                self.node.http, self.node.pid
-            )),
+            Err(error) if nobody_is_there(&error) => Err(not_running(&self.dir)),
+            Err(error) => Err(error).context(self.silence()),
         }
     }
 
@@ -109,6 +138,14 @@ impl Client {
                 self.dir.display()
             )),
         }
+    }
+}
+
+fn nobody_is_there(error: &ureq::Error) -> bool {
+    match error {
+        ureq::Error::Io(error) => error.kind() == io::ErrorKind::ConnectionRefused,
+        ureq::Error::ConnectionFailed => true,
+        _ => false,
     }
 }
 

@@ -49,9 +49,18 @@ pub(crate) fn find_or_draw_as(dir: &Path, name: &str) -> anyhow::Result<Zeroizin
     }
     let mut seed = Zeroizing::new([0; 32]);
     getrandom::fill(&mut *seed)?;
-    write(dir, name, &Zeroizing::new(hex::encode(*seed)))
-        .with_context(|| format!("the office's key can't be written to {}", dir.display()))?;
+    keep_as(dir, name, &seed)?;
     Ok(seed)
+}
+
+/// Puts the key into a folder.
+pub(crate) fn keep(dir: &Path, seed: &[u8; 32]) -> anyhow::Result<()> {
+    keep_as(dir, OFFICE, seed)
+}
+
+fn keep_as(dir: &Path, name: &str, seed: &[u8; 32]) -> anyhow::Result<()> {
+    write(dir, name, &Zeroizing::new(hex::encode(seed)))
+        .with_context(|| format!("the office's key can't be written to {}", dir.display()))
 }
 
 /// Puts another key in the place of the office's.

@@ -3,6 +3,7 @@
 //! `cli` has the command line, parsed into types; each call is a function of its own in `calls`, which
 //! returns the text to print; `client` finds the running node and speaks HTTP with it.
 
+mod backup;
 mod calls;
 mod certificate;
 pub mod cli;
@@ -14,6 +15,7 @@ mod node;
 mod node_file;
 mod pin;
 mod print;
+mod restore;
 mod rotate;
 mod run;
 
@@ -85,6 +87,8 @@ fn call(cli: Cli) -> anyhow::Result<String> {
         Call::Status => calls::members::status(&client()?, json),
         Call::Publish(args) => calls::publish::publish(&client()?, args, json),
         Call::Event { call } => calls::event::call(&client()?, call, json),
+        Call::Backup(args) => backup::backup(&dir, &args, json),
+        Call::Restore(args) => restore::restore(&dir, &args, json),
         Call::Conflicts { call } => calls::conflicts::call(&client()?, call, json),
         Call::User { call } => calls::user::call(&client()?, call, json),
     }

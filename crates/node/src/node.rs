@@ -7,6 +7,7 @@
 //! ```
 //! `engine` is a thread; doors and net are tasks of one tokio runtime.
 
+mod backups;
 mod chunks;
 mod engine;
 mod joins;
@@ -30,7 +31,9 @@ use fasti_store::Store;
 use crate::NodeFile;
 use crate::certificate::Certificate;
 use crate::keys;
+use crate::print;
 use crate::rotate::{self, SETTING_PREDECESSOR};
+pub(crate) use backups::take as take_backup;
 pub(crate) use engine::Clock;
 pub(crate) use joins::{JoinAnswer, JoinRequest};
 pub(crate) use shared::Shared;
@@ -43,6 +46,12 @@ pub(crate) const SETTING_BOOTSTRAP: &str = "bootstrap";
 
 /// The setting that tells the store's file from copies of it.
 const SETTING_FILE: &str = "file";
+
+/// The setting that says of when the backup was that this store was made from: milliseconds, as text.
+pub(crate) const SETTING_RESTORED: &str = "restored";
+
+/// Settings that mean nothing elsewhere, and are left out of backups.
+const SETTINGS_OF_THIS_MACHINE: [&str; 2] = [SETTING_FILE, SETTING_RESTORED];
 
 /// How a node is run.
 pub(crate) struct Settings {
@@ -75,6 +84,7 @@ pub(crate) async fn run(settings: Settings, stop: impl Future<Output = ()>) -> a
     rotate::use_successor(&mut store, &dir)?;
     let store = Arc::new(store);
     begin_anew_if_copied(&store, &dir)?;
+    tell_if_restored(&store)?;
     let seed = keys::read(&dir)?;
     let signer = Signer::from_seed(&seed);
     if signer.office() != store.meta().office {
@@ -307,6 +317,20 @@ fn begin_anew_if_copied(store: &Store, dir: &Path) -> anyhow::Result<()> {
         store.forget_incarnation()?;
     }
     Ok(store.set(SETTING_FILE, file.as_bytes())?)
+}
+
+/// A store that was made from a backup has no incarnation until it is written to.
+fn tell_if_restored(store: &Store) -> anyhow::Result<()> {
+    let reader = store.reader();
+    let Some(time) = reader.setting(SETTING_RESTORED)? else { return Ok(()) };
+    if reader.incarnation()?.is_none() {
+        let time = String::from_utf8_lossy(&time).parse().map_or_else(|_| "?".into(), print::time);
+        tracing::info!(
+            "this node was restored from a backup of {time}: it fetches what came later from the others, and \
+             what is written from now on goes into a new log"
+        );
+    }
+    Ok(())
 }
 
 /// What tells a file from its copies on this machine. Elsewhere nothing does.

@@ -227,3 +227,45 @@ fn another_nodes_token_is_refused_with_a_hint() {
     node.write(denver.dir.path()).unwrap();
     denver.refuses(&["status"], 1, "node.json");
 }
+
+#[test]
+fn a_backup_that_breaks_off_leaves_no_file_and_nothing_of_what_was_there() {
+    let office = Office::start();
+    office.says(&["init", "--office", "Denver"]);
+    let file = office.dir.path().join("kept");
+    let path = file.to_str().unwrap();
+    std::fs::write(&file, "the one before").unwrap();
+    // A whole one, as the running node would give it: that of the folder, without the key at its end.
+    let node = office.dir.path().join("node.json");
+    let running = std::fs::read(&node).unwrap();
+    std::fs::remove_file(&node).unwrap();
+    let whole = office.dir.path().join("whole");
+    office.says(&["backup", whole.to_str().unwrap()]);
+    let whole = std::fs::read(whole).unwrap();
+    std::fs::write(&node, running).unwrap();
+    let names = || {
+        let names = std::fs::read_dir(office.dir.path()).unwrap();
+        names.map(|name| name.unwrap().file_name()).collect::<std::collections::BTreeSet<_>>()
+    };
+    let before = names();
+    let half = || Ok(whole[..whole.len() / 2].to_vec());
+    let cut = || Err(std::io::Error::other("the disk is gone"));
+    let zeros = || Ok(vec![0; whole.len()]);
+    let otherwise = || Ok(b"<html>a proxy has something to say</html>".to_vec());
+    for (pieces, words) in [
+        (vec![half(), cut()], "disconnected"),
+        // Ended in good order, as far as HTTP can tell.
+        (vec![half()], "cut short"),
+        (vec![half(), zeros()], "damaged"),
+        (vec![otherwise()], "no backup of Fasti"),
+        (vec![cut()], "the disk is gone"),
+        (vec![], "stopping"),
+    ] {
+        office.fake.set_backup(pieces);
+        let (status, out, err) = office.call(&["backup", path, "--force"], "");
+        assert_eq!((status, out.as_str()), (1, ""), "{err}");
+        assert!(err.contains("no backup was made") && err.contains(words), "{words}: {err}");
+        assert_eq!(std::fs::read(&file).unwrap(), b"the one before");
+        assert_eq!(names(), before, "{words}");
+    }
+}

@@ -58,6 +58,7 @@
 //! * One process at a time has the folder open.
 //! * A damaged file is refused when it is opened: every page has a checksum, and all are checked.
 
+mod backup;
 mod disk;
 mod error;
 mod places;
@@ -66,8 +67,9 @@ mod snapshot;
 mod store;
 mod tables;
 
+pub use backup::{BACKUP_FORMAT, BackupError, Contents, Head, RestoreError, check, seal};
 pub use error::{CommitError, CreateError, OpenError, ReadError};
-pub use reader::{Conflicts, Notices, Reader, Rows};
+pub use reader::{Conflicts, Forks, Notices, Reader, Rows};
 pub use snapshot::Snapshot;
 pub use store::Store;
 pub use tables::{FORMAT, FORMAT_OLDEST, Meta};

@@ -16,6 +16,7 @@ use crate::tables::{
 use fasti_core::notice::SignedNotice;
 use fasti_core::row::Row;
 use fasti_core::{Incarnation, LogId};
+use redb::ReadTransaction;
 
 /// Most rows of a batch. Beginning a transaction costs as much as reading a row or two.
 const BATCH_ROWS: usize = 256;
@@ -35,6 +36,9 @@ pub type Notices = Vec<SignedNotice>;
 
 /// The uid and the path of each field that is in conflict; sorted.
 pub type Conflicts = Vec<(String, String)>;
+
+/// The places of logs at which histories part.
+pub type Forks = Vec<(LogId, u64)>;
 
 impl Reader {
     pub(crate) fn new(disk: Arc<Disk>) -> Self {
@@ -78,57 +82,27 @@ impl Reader {
 
     /// The notices.
     pub fn notices(&self) -> Result<Notices, ReadError> {
-        let table = self.disk.read()?.open_table(NOTICES).map_err(ReadError::storage)?;
-        let mut notices = Vec::new();
-        for item in table.range::<&[u8; 33]>(..).map_err(ReadError::storage)? {
-            let (_, bytes) = item.map_err(ReadError::storage)?;
-            let notice = postcard::from_bytes(bytes.value())
-                .map_err(|_| ReadError::Damaged { what: "a notice can't be read".into() })?;
-            notices.push(notice);
-        }
-        Ok(notices)
+        notices(&self.read()?)
     }
 
     /// The open conflicts.
     pub fn conflicts(&self) -> Result<Conflicts, ReadError> {
-        let table = self.disk.read()?.open_table(CONFLICTS).map_err(ReadError::storage)?;
-        let mut conflicts = Vec::new();
-        for item in table.range::<(&str, &str)>(..).map_err(ReadError::storage)? {
-            let (key, _) = item.map_err(ReadError::storage)?;
-            let (uid, path) = key.value();
-            conflicts.push((uid.to_owned(), path.to_owned()));
-        }
-        Ok(conflicts)
+        conflicts(&self.read()?)
     }
 
     /// The incarnation under which the node last wrote; `None` before its first.
     pub fn incarnation(&self) -> Result<Option<Incarnation>, ReadError> {
-        let table = self.disk.read()?.open_table(META).map_err(ReadError::storage)?;
-        let Some(value) = table.get(META_INCARNATION).map_err(ReadError::storage)? else {
-            return Ok(None);
-        };
-        let value = value.value().try_into().map_err(|_| ReadError::Damaged {
-            what: "meta: incarnation has the wrong length".into(),
-        })?;
-        Ok(Some(Incarnation(u64::from_be_bytes(value))))
+        incarnation(&self.read()?)
     }
 
     /// The places of logs at which histories part.
-    pub fn forks(&self) -> Result<Vec<(LogId, u64)>, ReadError> {
-        let table = self.disk.read()?.open_table(FORKS).map_err(ReadError::storage)?;
-        let mut forks = Vec::new();
-        for item in table.range::<&tables::PlaceKey>(..).map_err(ReadError::storage)? {
-            let (place, _) = item.map_err(ReadError::storage)?;
-            forks.push(tables::place_of(place.value()));
-        }
-        Ok(forks)
+    pub fn forks(&self) -> Result<Forks, ReadError> {
+        forks(&self.read()?)
     }
 
     /// Whether all entries are to be judged again.
     pub fn judge_again(&self) -> Result<bool, ReadError> {
-        let table = self.disk.read()?.open_table(META).map_err(ReadError::storage)?;
-        let value = table.get(META_JUDGE_AGAIN).map_err(ReadError::storage)?;
-        Ok(value.is_some_and(|value| value.value() == [1]))
+        judge_again(&self.read()?)
     }
 
     /// The saved document. `None` if there is none, or if it is damaged (which is logged), or if it
@@ -145,6 +119,60 @@ impl Reader {
         let value = table.get(name).map_err(ReadError::storage)?;
         Ok(value.map(|value| value.value().to_vec()))
     }
+
+    pub(crate) fn read(&self) -> Result<ReadTransaction, ReadError> {
+        self.disk.read()
+    }
+}
+
+pub(crate) fn notices(txn: &ReadTransaction) -> Result<Notices, ReadError> {
+    let table = txn.open_table(NOTICES).map_err(ReadError::storage)?;
+    let mut notices = Vec::new();
+    for item in table.range::<&[u8; 33]>(..).map_err(ReadError::storage)? {
+        let (_, bytes) = item.map_err(ReadError::storage)?;
+        let notice = postcard::from_bytes(bytes.value())
+            .map_err(|_| ReadError::Damaged { what: "a notice can't be read".into() })?;
+        notices.push(notice);
+    }
+    Ok(notices)
+}
+
+pub(crate) fn conflicts(txn: &ReadTransaction) -> Result<Conflicts, ReadError> {
+    let table = txn.open_table(CONFLICTS).map_err(ReadError::storage)?;
+    let mut conflicts = Vec::new();
+    for item in table.range::<(&str, &str)>(..).map_err(ReadError::storage)? {
+        let (key, _) = item.map_err(ReadError::storage)?;
+        let (uid, path) = key.value();
+        conflicts.push((uid.to_owned(), path.to_owned()));
+    }
+    Ok(conflicts)
+}
+
+pub(crate) fn incarnation(txn: &ReadTransaction) -> Result<Option<Incarnation>, ReadError> {
+    let table = txn.open_table(META).map_err(ReadError::storage)?;
+    let Some(value) = table.get(META_INCARNATION).map_err(ReadError::storage)? else {
+        return Ok(None);
+    };
+    let value = value.value().try_into().map_err(|_| ReadError::Damaged {
+        what: "meta: incarnation has the wrong length".into(),
+    })?;
+    Ok(Some(Incarnation(u64::from_be_bytes(value))))
+}
+
+pub(crate) fn forks(txn: &ReadTransaction) -> Result<Forks, ReadError> {
+    let table = txn.open_table(FORKS).map_err(ReadError::storage)?;
+    let mut forks = Vec::new();
+    for item in table.range::<&tables::PlaceKey>(..).map_err(ReadError::storage)? {
+        let (place, _) = item.map_err(ReadError::storage)?;
+        forks.push(tables::place_of(place.value()));
+    }
+    Ok(forks)
+}
+
+pub(crate) fn judge_again(txn: &ReadTransaction) -> Result<bool, ReadError> {
+    let table = txn.open_table(META).map_err(ReadError::storage)?;
+    let value = table.get(META_JUDGE_AGAIN).map_err(ReadError::storage)?;
+    Ok(value.is_some_and(|value| value.value() == [1]))
 }
 
 impl std::fmt::Debug for Reader {

@@ -54,6 +54,7 @@ impl Ledger {
             let (rest, signature) = &mut places[place];
             let Some((hash, entry)) = rest.next() else { continue };
             let signature = (rest.len() == 0).then_some(*signature);
+            self.note_twin(hash, &entry);
             self.append(hash, entry, signature);
         }
         Ok(count)
@@ -66,6 +67,21 @@ impl Ledger {
         }
         let held = run.hashes().iter().take_while(|hash| self.graph.index(hash).is_some()).count();
         run.first.saturating_sub(1) + held as u64
+    }
+
+    /// Others may hold entries of ours that we lack, after a restore; but none that is younger than this start.
+    fn note_twin(&mut self, hash: EntryHash, entry: &Entry) {
+        if entry.log.author != self.office() || entry.link.time <= self.opened {
+            return;
+        }
+        self.elsewhere += 1;
+        if self.elsewhere == 1 {
+            self.alarms.push(format!(
+                "entry {hash} of this office was written elsewhere since this node started: another node runs \
+                 with its key, from a copied folder or a restored backup; stop one of the two for good (or set \
+                 this machine's clock, if it is slow)"
+            ));
+        }
     }
 
     /// All but the founding entry build upon it, if only from afar: what builds upon nothing can't have

@@ -109,6 +109,11 @@ pub(crate) fn status(client: &Client, json: bool) -> anyhow::Result<String> {
         ("conflicts", YELLOW, "need a decision: fasti conflicts"),
         ("deferred", RED, "entries come from a later version: upgrade this node"),
         ("void", YELLOW, "entries count for nothing"),
+        (
+            "elsewhere",
+            RED,
+            "entries of this office come from another node with its key: stop one of the two",
+        ),
         ("forks", RED, "logs have two histories: a copied folder, a restored backup, or a liar"),
     ];
     for (field, style, what) in troubles {

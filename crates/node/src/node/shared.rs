@@ -12,7 +12,7 @@ use fasti_core::step::Appended;
 use fasti_doors::{Metric, MetricKind};
 use fasti_net as net;
 use fasti_store::Store;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 /// The setting that holds the people with an app password.
 const SETTING_USERS: &str = "users";
@@ -31,6 +31,8 @@ pub(crate) struct Shared {
     commits: AtomicU64,
     commit_micros: AtomicU64,
     failures: AtomicU64,
+    /// Locked while a backup is taken.
+    backups: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Shared {
@@ -47,6 +49,7 @@ impl Shared {
             commits: AtomicU64::new(0),
             commit_micros: AtomicU64::new(0),
             failures: AtomicU64::new(0),
+            backups: Arc::default(),
         }
     }
 
@@ -196,6 +199,13 @@ impl fasti_doors::Node for Shared {
                 Ok(Appended::of(index, &row))
             })
             .collect()
+    }
+
+    fn back_up(&self) -> Result<mpsc::Receiver<io::Result<Vec<u8>>>, String> {
+        let Ok(turn) = Arc::clone(&self.backups).try_lock_owned() else {
+            return Err("another backup is being taken: try again when it is done".into());
+        };
+        Ok(super::backups::stream(self.store.reader(), turn))
     }
 }
 
