@@ -11,6 +11,7 @@ mod push;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use self::push::Allowance;
 use crate::board::Board;
 use crate::graph::Index;
 use crate::ids::{LogId, OfficeId};
@@ -53,13 +54,18 @@ struct Peer {
     pause: Instant,
     /// Wall clock of its last frame.
     last_seen: i64,
+    /// What of its own entries was taken from it: see `push`.
+    taken: Allowance,
 }
 
 #[derive(Debug)]
 struct Fetch {
     from: OfficeId,
     number: u32,
+    /// It has to bring something by then.
     deadline: Instant,
+    /// It has to be done by then if somebody else offers something.
+    turn_ends: Instant,
 }
 
 /// A deadline and why it is there.
@@ -79,7 +85,8 @@ pub(crate) struct Gossip {
     dice: Dice,
     heartbeat_due: Instant,
     heartbeat_last: Option<OfficeId>,
-    gap: Option<(Instant, OfficeId)>,
+    /// Whom to ask for what is missing, and when.
+    gaps: BTreeMap<OfficeId, Instant>,
     notices_due: Option<Instant>,
     notices_pause: Instant,
     save_due: Option<Instant>,
@@ -108,7 +115,7 @@ impl Gossip {
             heartbeat_due: now.monotonic.after(dice.below(HEARTBEAT)),
             heartbeat_last: None,
             dice,
-            gap: None,
+            gaps: BTreeMap::new(),
             // Whoever is there to hear them makes them due.
             notices_due: None,
             notices_pause: now.monotonic,
@@ -279,8 +286,8 @@ impl Gossip {
     pub(crate) fn next_due(&self) -> Due {
         let due = [
             Some((self.heartbeat_due, "heartbeat")),
-            self.gap.map(|(due, _)| (due, "a gap is not filling")),
-            self.fetch.as_ref().map(|fetch| (fetch.deadline, "a fetch brings nothing")),
+            self.gaps.values().min().map(|due| (*due, "a gap is not filling")),
+            self.fetch_due(),
             self.fetch_pause(),
             self.notices_due.map(|due| (due, "notices")),
             self.save_due.filter(|_| self.board.has_unsaved()).map(|due| (due, "store notices")),
@@ -296,20 +303,15 @@ impl Gossip {
         if is_due(Some(self.heartbeat_due)) {
             self.heartbeat(ledger, now);
         }
-        if let Some((due, from)) = self.gap
-            && due <= now.monotonic
-        {
-            self.gap = None;
+        let due = self.gaps.extract_if(.., |_, due| *due <= now.monotonic);
+        for (from, _) in due.collect::<Vec<_>>() {
             if self.peers.contains_key(&from) {
                 self.hello(ledger, from);
-            } else {
+            } else if self.gaps.is_empty() {
                 self.pending.clear();
             }
         }
-        if let Some(fetch) = &self.fetch
-            && fetch.deadline <= now.monotonic
-        {
-            let from = fetch.from;
+        if let Some(from) = self.fetch_overdue(now) {
             self.fetch_failed(ledger, now, from);
         }
         if is_due(self.fetch_pause().map(|(due, _)| due)) {

@@ -1,5 +1,5 @@
-//! Bundles that came before what they build upon. Bounded: what doesn't fit is dropped and fetched
-//! again later.
+//! Bundles that came before what they build upon. Bounded, for each peer and in all: what doesn't fit is
+//! dropped and fetched again later.
 
 use std::collections::BTreeMap;
 
@@ -10,6 +10,8 @@ use crate::ids::{EntryHash, OfficeId};
 pub(crate) const PENDING_MAX: usize = 4096;
 /// Most bytes of bundles that wait.
 pub(crate) const PENDING_BYTES_MAX: usize = 8 << 20;
+/// What one peer may have of both: so that who sends what never fits leaves room for the others.
+const PEER_SHARE: usize = 4;
 
 #[derive(Default)]
 pub(crate) struct Pending {
@@ -18,13 +20,20 @@ pub(crate) struct Pending {
     waiting: BTreeMap<EntryHash, Vec<u64>>,
     next: u64,
     bytes: usize,
+    /// Bundles and bytes by who sent them.
+    peers: BTreeMap<OfficeId, (usize, usize)>,
 }
 
 impl Pending {
     /// Keeps a bundle until an entry comes; false if there is no room.
     pub(crate) fn wait(&mut self, for_hash: EntryHash, from: OfficeId, bundle: Bundle) -> bool {
         let size = size(&bundle);
-        if self.bundles.len() >= PENDING_MAX || self.bytes + size > PENDING_BYTES_MAX {
+        let (held, bytes) = self.peers.get(&from).copied().unwrap_or_default();
+        if self.bundles.len() >= PENDING_MAX
+            || self.bytes + size > PENDING_BYTES_MAX
+            || held >= PENDING_MAX / PEER_SHARE
+            || bytes + size > PENDING_BYTES_MAX / PEER_SHARE
+        {
             return false;
         }
         let waiting = self.waiting.entry(for_hash).or_default();
@@ -36,6 +45,7 @@ impl Pending {
         self.bundles.insert(self.next, (from, bundle, size));
         self.next += 1;
         self.bytes += size;
+        self.peers.insert(from, (held + 1, bytes + size));
         true
     }
 
@@ -46,6 +56,10 @@ impl Pending {
         for id in ids {
             if let Some((from, bundle, size)) = self.bundles.remove(&id) {
                 self.bytes -= size;
+                if let Some((held, bytes)) = self.peers.get_mut(&from) {
+                    *held -= 1;
+                    *bytes -= size;
+                }
                 ready.push((from, bundle));
             }
         }

@@ -136,6 +136,14 @@ pub struct Limits {
     /// Sync frames of at least this many bytes are compressed. Default 1,024: below, the header of
     /// zstd and its time cost more than it saves. Push frames never are.
     pub compress_bytes_min: usize,
+    /// Bytes of frames from one connection that wait for the consumer; a larger frame waits alone. Default
+    /// 4 MiB: what a busy peer sends while the disk takes a breath.
+    pub inbox_bytes_max: usize,
+    /// Frames from one connection that wait for the consumer. Default 256: so whoever sends many small ones
+    /// keeps nobody else waiting for long, and a group commit still has enough to share.
+    pub inbox_frames_max: u32,
+    /// Bytes of frames from all connections that wait for the consumer. Default 64 MiB.
+    pub inbox_bytes_total: usize,
     /// Events waiting for the consumer. Default 1,024; when it is full nothing more is read from
     /// the peers, whose windows then fill.
     pub events_max: usize,
@@ -173,6 +181,9 @@ impl Default for Limits {
             streams: 128,
             frame_bytes_max: 4 << 20,
             inflated_bytes_max: 16 << 20,
+            inbox_bytes_max: 4 << 20,
+            inbox_frames_max: 256,
+            inbox_bytes_total: 64 << 20,
             push_frames_max: 4096,
             push_bytes_max: 4 << 20,
             sync_bytes_max: 1 << 20,

@@ -6,6 +6,8 @@ use fasti_core::{OfficeId, TicketId};
 use libp2p::Multiaddr;
 use tokio::sync::oneshot;
 
+use crate::inbox::Room;
+
 /// The two kinds of traffic between linked offices, each on a stream of its own so that bulk never
 /// delays a fresh change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,6 +64,8 @@ pub enum Event {
         lane: Lane,
         /// The frame, as the peer handed it in.
         bytes: Vec<u8>,
+        /// What it takes of what this peer may make us hold: until it is dropped.
+        room: Room,
     },
     /// Push frames for this peer were dropped because its queue was full. Sent once the queue has
     /// drained, so that this is the moment to compare frontiers.

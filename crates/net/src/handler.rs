@@ -26,6 +26,7 @@ use tokio::sync::mpsc;
 use crate::config::Limits;
 use crate::counters::Cells;
 use crate::event::{Event, Lane};
+use crate::inbox::{Inbox, Share};
 use crate::join;
 use crate::lane::{ReadError, Reader, Writer, acknowledged};
 use crate::outbox::Outbox;
@@ -38,6 +39,7 @@ const OPEN_ATTEMPTS: u32 = 3;
 pub(crate) struct Shared {
     pub(crate) events: mpsc::Sender<Event>,
     pub(crate) limits: Limits,
+    pub(crate) inbox: Arc<Inbox>,
     pub(crate) cells: Arc<Cells>,
     pub(crate) open_timeout: Duration,
 }
@@ -78,6 +80,7 @@ pub(crate) enum Report {
 pub(crate) struct Handler {
     role: Role,
     shared: Arc<Shared>,
+    share: Share,
     reports: VecDeque<Report>,
     outbox: Option<Arc<Outbox>>,
     out: [Out; 2],
@@ -102,6 +105,7 @@ impl Handler {
     pub(crate) fn new(role: Role, shared: Arc<Shared>) -> Self {
         Self {
             role,
+            share: Share::new(Arc::clone(&shared.inbox)),
             shared,
             reports: VecDeque::new(),
             outbox: None,
@@ -188,13 +192,13 @@ impl Handler {
             return;
         };
         let shared = &self.shared;
-        let event = |lane, bytes| Event::Frame { peer, lane, bytes };
+        let event = |lane, bytes, room| Event::Frame { peer, lane, bytes, room };
         let mut ended = None;
         for lane in &mut self.inn {
             let Some(reader) = lane else { continue };
             let error = match reader.poll_acknowledge(cx) {
                 Poll::Ready(Ok(())) if self.reading => {
-                    match reader.poll(&shared.events, &shared.cells, event, cx) {
+                    match reader.poll(&self.share, &shared.events, &shared.cells, event, cx) {
                         Poll::Ready(error) => error,
                         Poll::Pending => continue,
                     }

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::counters::Cells;
 use crate::event::{Event, Lane};
+use crate::inbox::{Room, Share};
 use crate::outbox::Outbox;
 use crate::wire::{BadFrame, Decoder};
 
@@ -110,8 +111,8 @@ enum Ack {
 
 /// A frame for which the consumer has no room yet.
 struct Waiting {
-    event: Event,
-    room: BoxFuture<'static, Result<mpsc::OwnedPermit<Event>, mpsc::error::SendError<()>>>,
+    frame: Vec<u8>,
+    room: BoxFuture<'static, Option<(Room, mpsc::OwnedPermit<Event>)>>,
 }
 
 impl Reader {
@@ -154,33 +155,38 @@ impl Reader {
     /// that ends the lane.
     pub(crate) fn poll(
         &mut self,
+        share: &Share,
         events: &mpsc::Sender<Event>,
         cells: &Cells,
-        event: impl Fn(Lane, Vec<u8>) -> Event,
+        event: impl Fn(Lane, Vec<u8>, Room) -> Event,
         cx: &mut Context<'_>,
     ) -> Poll<ReadError> {
         for _ in 0..FRAMES_PER_TURN {
             if let Some(waiting) = &mut self.waiting {
-                let Ok(room) = ready!(waiting.room.poll_unpin(cx)) else {
+                let Some((room, place)) = ready!(waiting.room.poll_unpin(cx)) else {
                     return Poll::Ready(ReadError::Unwanted);
                 };
                 if let Some(waiting) = self.waiting.take() {
-                    room.send(waiting.event);
+                    place.send(event(self.lane, waiting.frame, room));
                 }
             }
             match self.poll_frame(cells, cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) => return Poll::Ready(error),
-                Poll::Ready(Ok(frame)) => match events.try_send(event(self.lane, frame)) {
-                    Ok(()) => {}
-                    Err(mpsc::error::TrySendError::Full(event)) => {
-                        let room = Box::pin(events.clone().reserve_owned());
-                        self.waiting = Some(Waiting { event, room });
+                Poll::Ready(Ok(frame)) => {
+                    let room = share.try_take(frame.len());
+                    match room.zip(events.clone().try_reserve_owned().ok()) {
+                        Some((room, place)) => drop(place.send(event(self.lane, frame, room))),
+                        None => {
+                            let (room, place) = (share.take(frame.len()), events.clone());
+                            let room = async move {
+                                let room = room.await?;
+                                Some((room, place.reserve_owned().await.ok()?))
+                            };
+                            self.waiting = Some(Waiting { frame, room: Box::pin(room) });
+                        }
                     }
-                    Err(mpsc::error::TrySendError::Closed(_)) => {
-                        return Poll::Ready(ReadError::Unwanted);
-                    }
-                },
+                }
             }
         }
         cx.waker().wake_by_ref();

@@ -23,6 +23,7 @@
 //! | `identity` | office and ticket keys as libp2p peers |
 //! | `wire` | a frame as bytes: header, zstd, limits |
 //! | `outbox` | the bounded queues of one link |
+//! | `inbox` | what peers may make us hold |
 //! | `lane` | one stream: batching writer, bounded reader |
 //! | `handler` | one connection: opens, acknowledges and polls the lanes |
 //! | `links` | one peer: which of its connections is the link |
@@ -47,6 +48,7 @@ mod event;
 mod handle;
 mod handler;
 mod identity;
+mod inbox;
 mod join;
 mod lane;
 mod links;
@@ -64,6 +66,7 @@ pub use counters::{Counters, LaneCounters};
 pub use event::{DownReason, Event, Lane};
 pub use handle::{Gone, Handle, SendError};
 pub use identity::{BadKey, office_id, peer_id};
+pub use inbox::Room;
 pub use join::{JoinError, join};
 pub use libp2p::{Multiaddr, PeerId};
 pub use start::{StartError, start};

@@ -21,6 +21,7 @@ use crate::event::Event;
 use crate::handle::{Handle, Outboxes, Wishes};
 use crate::handler::Shared;
 use crate::identity::{self, BadKey};
+use crate::inbox::Inbox;
 use crate::links::Links;
 use crate::relays::{self, Served};
 use crate::{addresses, transport};
@@ -74,6 +75,7 @@ pub async fn start(config: Config) -> Result<(Handle, mpsc::Receiver<Event>), St
     let cells = Arc::new(Cells::default());
     let shared = Arc::new(Shared {
         events: events.clone(),
+        inbox: Arc::new(Inbox::new(&config.limits)),
         limits: config.limits.clone(),
         cells: cells.clone(),
         open_timeout: config.open_timeout,

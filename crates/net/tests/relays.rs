@@ -52,7 +52,7 @@ async fn frames_of_both_lanes_travel_through_a_relay() {
     }
     let frame = async |node: &mut Node, from| {
         node.until(|event| match event {
-            Event::Frame { peer, lane, bytes } if peer == from => Some((lane, bytes)),
+            Event::Frame { peer, lane, bytes, .. } if peer == from => Some((lane, bytes)),
             Event::Connected { peer, .. } | Event::Disconnected { peer, .. } if peer == from => {
                 panic!("the link has changed")
             }

@@ -12,6 +12,9 @@ use crate::time::{Now, SECOND};
 
 /// A fetch that brings nothing for so long has failed.
 const FETCH_PATIENCE: u64 = 10 * SECOND;
+/// After so long it is another's turn, if another offers something: who sends little by little must not keep
+/// everyone else away for ever. A hundred thousand events take some seconds; what has come stays.
+const FETCH_TURN: u64 = 60 * SECOND;
 /// A peer whose fetch failed is left alone for so long, and for twice as long each time it fails again,
 /// up to some 30 seconds.
 const FETCH_PAUSE: u64 = SECOND / 2;
@@ -44,7 +47,7 @@ impl Gossip {
         for peer in self.peers.values_mut() {
             peer.offers.retain(|line| lacks(ledger, line));
         }
-        // The peer that offers most, so that one fetch brings most.
+        // Of those that failed least the peer that offers most, so that one fetch brings most.
         let best = self
             .peers
             .iter()
@@ -52,7 +55,8 @@ impl Gossip {
             .max_by_key(|(_, peer)| {
                 // A peer may claim any numbers.
                 let lacking = |line: &Line| line.seq.saturating_sub(ledger.graph.length(&line.log));
-                peer.offers.iter().map(lacking).fold(0, u64::saturating_add)
+                let offered = peer.offers.iter().map(lacking).fold(0, u64::saturating_add);
+                (std::cmp::Reverse(peer.failures), offered)
             })
             .map(|(office, _)| *office);
         let Some(from) = best else { return };
@@ -74,7 +78,9 @@ impl Gossip {
         let wanted = wanted.into_iter().collect();
         self.fetches = self.fetches.wrapping_add(1);
         let number = self.fetches;
-        self.fetch = Some(Fetch { from, number, deadline: now.monotonic.after(FETCH_PATIENCE) });
+        let deadline = now.monotonic.after(FETCH_PATIENCE);
+        let turn_ends = now.monotonic.after(FETCH_TURN);
+        self.fetch = Some(Fetch { from, number, deadline, turn_ends });
         let entries = peer.offered_at;
         self.send(from, &Message::Want { fetch: number, entries, from: wanted });
     }
@@ -95,6 +101,10 @@ impl Gossip {
             self.take(ledger, now, from, bundle);
             return;
         }
+        if !self.affords(ledger, now, from, &bundle) {
+            self.fetch_failed(ledger, now, from);
+            return;
+        }
         let held = self.held(ledger, &bundle);
         match ledger.accept(&bundle) {
             Ok(count) => {
@@ -104,7 +114,7 @@ impl Gossip {
                     }
                     self.forward(ledger, from, bundle, &held);
                 }
-                if let Some(fetch) = &mut self.fetch {
+                if let Some(fetch) = self.fetch.as_mut().filter(|_| count > 0) {
                     fetch.deadline = now.monotonic.after(FETCH_PATIENCE);
                 }
                 if last {
@@ -156,9 +166,23 @@ impl Gossip {
         self.fetch = None;
         if let Some(peer) = self.peers.get_mut(&from) {
             peer.failures += 1;
-            peer.pause = now.monotonic.after(FETCH_PAUSE << peer.failures.min(6));
+            peer.pause = peer.pause.max(now.monotonic.after(FETCH_PAUSE << peer.failures.min(6)));
         }
         self.fetch_next(ledger, now);
+    }
+
+    /// When the fetch that is under way has taken too long.
+    pub(super) fn fetch_due(&self) -> Option<Due> {
+        let fetch = self.fetch.as_ref()?;
+        let others = self.peers.iter().any(|(id, it)| *id != fetch.from && !it.offers.is_empty());
+        let deadline = (fetch.deadline, "a fetch brings nothing");
+        Some(if others { deadline.min((fetch.turn_ends, "another may fetch")) } else { deadline })
+    }
+
+    /// From whom it is, if it has.
+    pub(super) fn fetch_overdue(&self, now: Now) -> Option<OfficeId> {
+        let (due, _) = self.fetch_due()?;
+        self.fetch.as_ref().filter(|_| due <= now.monotonic).map(|fetch| fetch.from)
     }
 
     /// When a peer whose fetch failed may be asked again.

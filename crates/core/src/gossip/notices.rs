@@ -93,7 +93,13 @@ impl Gossip {
         let before = self.board.version();
         let caught_up = self.peers.get(&from).is_some_and(|peer| peer.notices_seen == before);
         let mut learnt = false;
-        for notice in notices.into_iter().take(NOTICES_PER_FRAME) {
+        // Of many with the same subject the latest counts, and only that is looked at.
+        let latest: BTreeMap<_, _> = {
+            let mut notices: Vec<_> = notices.into_iter().take(NOTICES_PER_FRAME).collect();
+            notices.sort_by_key(|notice| notice.counter);
+            notices.into_iter().map(|notice| ((notice.office, notice.topic), notice)).collect()
+        };
+        for notice in latest.into_values() {
             if ledger.roster.member(&notice.office).is_some() {
                 learnt |= self.board.learn(notice, &*ledger.verifier);
             }

@@ -8,13 +8,68 @@ use crate::ledger::{Ledger, Refused};
 use crate::message::Message;
 use crate::overlay::{self, Overlay};
 use crate::step::Effect;
-use crate::time::{MILLISECOND, Now};
+use crate::time::{Instant, MILLISECOND, Now, SECOND};
 
 /// How long what arrives out of order may wait for what is missing, before the sender is asked.
 /// Longer than the pushes of one burst take to sort themselves out.
 const GAP_PATIENCE: u64 = 100 * MILLISECOND;
 
+/// What is taken from a peer of entries that are its own: so much at once (a hundred thousand events that an
+/// office imports), and then so much a second, which is more than people and programs write in the long run. Who
+/// writes more fills its own disk, and those of others no faster than that.
+const OWN_BYTES_AT_ONCE: u64 = 64 << 20;
+const OWN_BYTES_PER_SECOND: u64 = 256 << 10;
+
+/// How much of that a peer has used up.
+#[derive(Debug, Default)]
+pub(super) struct Allowance {
+    bytes: u64,
+    at: Instant,
+}
+
+impl Allowance {
+    /// Takes so much of it, or says when it may be asked again.
+    fn take(&mut self, now: Instant, bytes: u64) -> Result<(), Instant> {
+        let passed = now.0.saturating_sub(self.at.0);
+        let regained =
+            (u128::from(passed) * u128::from(OWN_BYTES_PER_SECOND) / u128::from(SECOND)) as u64;
+        if regained > 0 {
+            self.bytes = self.bytes.saturating_sub(regained);
+            self.at = now;
+        }
+        let over = (self.bytes + bytes).saturating_sub(OWN_BYTES_AT_ONCE);
+        if over > 0 && self.bytes > 0 {
+            return Err(now.after(over * SECOND / OWN_BYTES_PER_SECOND));
+        }
+        self.bytes += bytes;
+        Ok(())
+    }
+}
+
 impl Gossip {
+    /// Whether more of a peer's own entries is taken from it now. If not, they are not looked at, and asked for again
+    /// later.
+    pub(super) fn affords(
+        &mut self,
+        ledger: &mut Ledger,
+        now: Now,
+        from: OfficeId,
+        bundle: &Bundle,
+    ) -> bool {
+        let new = |run: &&Run| run.log.author == from && run.last() > ledger.graph.length(&run.log);
+        let links = bundle.iter().filter(new).flat_map(|run| &run.links);
+        let bytes = links.map(|link| (link.body.len() + 32 * link.parents.len() + 64) as u64).sum();
+        let Some(peer) = self.peers.get_mut(&from).filter(|_| bytes > 0) else { return true };
+        let Err(until) = peer.taken.take(now.monotonic, bytes) else { return true };
+        peer.pause = peer.pause.max(until);
+        self.complain(
+            ledger,
+            from,
+            &format!("office {from} writes more than is taken from it, and waits"),
+        );
+        false
+    }
+
     /// To whom to push what is new: the successors on the rings, and peers who have no place there
     /// (yet), such as a newcomer. All peers, if so few successors are linked that it would hardly get on.
     pub(super) fn audience(&self) -> Vec<OfficeId> {
@@ -35,6 +90,9 @@ impl Gossip {
 
     /// Takes a pushed bundle, and those that waited for it, and passes on what was new.
     pub(super) fn take(&mut self, ledger: &mut Ledger, now: Now, from: OfficeId, bundle: Bundle) {
+        if !self.affords(ledger, now, from, &bundle) {
+            return;
+        }
         let mut ready = vec![(from, bundle)];
         while let Some((from, bundle)) = ready.pop() {
             let held = self.held(ledger, &bundle);
@@ -48,7 +106,7 @@ impl Gossip {
             }
         }
         if self.pending.is_empty() {
-            self.gap = None;
+            self.gaps.clear();
         }
     }
 
@@ -126,10 +184,35 @@ impl Gossip {
     }
 
     pub(super) fn gap_soon(&mut self, now: Now, from: OfficeId) {
-        self.gap.get_or_insert((now.monotonic.after(GAP_PATIENCE), from));
+        self.gaps.entry(from).or_insert(now.monotonic.after(GAP_PATIENCE));
     }
 }
 
 fn is_mesh(ledger: &Ledger) -> bool {
     ledger.roster.members().len() <= overlay::MESH_MAX
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_much_is_taken_at_once_and_then_so_much_a_second() {
+        let mut allowance = Allowance::default();
+        let start = Instant(1_000_000);
+        for _ in 0..64 {
+            allowance.take(start, 1 << 20).unwrap();
+        }
+        let until = allowance.take(start, 1 << 20).unwrap_err();
+        assert_eq!(until, start.after(4 * SECOND));
+        assert!(allowance.take(Instant(until.0 - 1), 1 << 20).is_err());
+        allowance.take(until, 1 << 20).unwrap();
+        assert!(allowance.take(until, 1 << 20).is_err());
+        // After minutes of silence all of it is there again, and no more.
+        let later = until.after(300 * SECOND);
+        for _ in 0..64 {
+            allowance.take(later, 1 << 20).unwrap();
+        }
+        assert!(allowance.take(later, 1 << 20).is_err());
+    }
 }

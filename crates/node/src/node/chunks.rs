@@ -2,8 +2,7 @@
 //! takes them. One fetch for each peer; a new one replaces the old.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use fasti_core::entry::Bundle;
@@ -18,41 +17,77 @@ pub(crate) struct Server {
     store: Arc<Store>,
     net: net::Handle,
     runtime: Handle,
-    /// The number of the current fetch of each peer; one with another number ends.
-    current: BTreeMap<OfficeId, Arc<AtomicU64>>,
-    fetches: u64,
+    desks: BTreeMap<OfficeId, Arc<Desk>>,
+}
+
+/// Where a peer is served. However often it asks, one answer is under way and one wish waits.
+#[derive(Default)]
+struct Desk {
+    wish: Mutex<Wish>,
+}
+
+#[derive(Default)]
+struct Wish {
+    next: Option<Want>,
+    /// Somebody is at the desk, and looks at the next wish before going away.
+    attended: bool,
+}
+
+/// What is wanted.
+struct Want {
+    number: u32,
+    from: Vec<(LogId, u64)>,
+    end: u64,
 }
 
 /// One fetch.
 struct Fetch {
     to: OfficeId,
-    number: u32,
-    from: Vec<(LogId, u64)>,
-    end: u64,
-    turn: u64,
-    current: Arc<AtomicU64>,
+    want: Want,
+    desk: Arc<Desk>,
     net: net::Handle,
     runtime: Handle,
 }
 
 impl Server {
     pub(crate) fn new(store: Arc<Store>, net: net::Handle, runtime: Handle) -> Self {
-        Self { store, net, runtime, current: BTreeMap::new(), fetches: 0 }
+        Self { store, net, runtime, desks: BTreeMap::new() }
     }
 
     pub(crate) fn serve(&mut self, to: OfficeId, number: u32, from: Vec<(LogId, u64)>, end: u64) {
-        self.fetches += 1;
-        let current = Arc::clone(self.current.entry(to).or_default());
-        current.store(self.fetches, Relaxed);
+        let desk = Arc::clone(self.desks.entry(to).or_default());
+        {
+            let mut wish = desk.wish();
+            wish.next = Some(Want { number, from, end });
+            if std::mem::replace(&mut wish.attended, true) {
+                return;
+            }
+        }
         let (net, runtime) = (self.net.clone(), self.runtime.clone());
-        let fetch = Fetch { to, number, from, end, turn: self.fetches, current, net, runtime };
         let reader = self.store.reader();
         self.runtime.spawn_blocking(move || {
-            if let Err(error) = fetch.run(&reader) {
-                // The peer notices that nothing comes and asks again, here or elsewhere.
-                tracing::warn!(peer = %fetch.to, %error, "a fetch could not be served");
+            while let Some(want) = desk.next() {
+                let (desk, net, runtime) = (Arc::clone(&desk), net.clone(), runtime.clone());
+                let fetch = Fetch { to, want, desk, net, runtime };
+                if let Err(error) = fetch.run(&reader) {
+                    // The peer notices that nothing comes and asks again, here or elsewhere.
+                    tracing::warn!(peer = %to, %error, "a fetch could not be served");
+                }
             }
         });
+    }
+}
+
+impl Desk {
+    fn wish(&self) -> MutexGuard<'_, Wish> {
+        self.wish.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next wish; if there is none, nobody is at the desk any more.
+    fn next(&self) -> Option<Want> {
+        let mut wish = self.wish();
+        wish.attended = wish.next.is_some();
+        wish.next.take()
     }
 }
 
@@ -60,7 +95,7 @@ impl Fetch {
     fn run(&self, reader: &Reader) -> anyhow::Result<()> {
         let mut chunks = Chunks::new();
         let mut sent = 0;
-        for row in reader.rows_of(&self.from, self.end)? {
+        for row in reader.rows_of(&self.want.from, self.want.end)? {
             if let Some(bundle) = chunks.add(row?.1) {
                 sent += 1;
                 if !self.send(bundle, false) {
@@ -75,8 +110,8 @@ impl Fetch {
 
     /// Waits for room; false if nobody wants it any more.
     fn send(&self, bundle: Bundle, last: bool) -> bool {
-        let frame = Message::Chunk { fetch: self.number, last, bundle }.encode();
-        self.current.load(Relaxed) == self.turn
+        let frame = Message::Chunk { fetch: self.want.number, last, bundle }.encode();
+        self.desk.wish().next.is_none()
             && self.runtime.block_on(self.net.sync(self.to, Bytes::from(frame))).is_ok()
     }
 }

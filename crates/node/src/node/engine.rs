@@ -196,6 +196,11 @@ impl Engine {
                 self.callers.insert(self.asked, reply);
                 self.input(Input::Command(self.asked, command));
             }
+            Happened::Event(net::Event::Frame { peer, lane, bytes, room }) => {
+                tracing::trace!(%peer, ?lane, bytes = bytes.len(), "frame");
+                self.input(Input::Received(peer, bytes));
+                drop(room);
+            }
             Happened::Event(event) => {
                 if let Some(input) = self.event(event) {
                     self.input(input);
@@ -230,10 +235,8 @@ impl Engine {
                 self.linked.remove(&peer);
                 Some(Input::Disconnected(peer))
             }
-            net::Event::Frame { peer, lane, bytes } => {
-                tracing::trace!(%peer, ?lane, bytes = bytes.len(), "frame");
-                Some(Input::Received(peer, bytes))
-            }
+            // What is not taken is lost.
+            net::Event::Frame { .. } => None,
             net::Event::Congested { peer } => {
                 tracing::debug!(%peer, "pushes were dropped");
                 Some(Input::Congested(peer))
