@@ -103,3 +103,27 @@ fn a_node_that_is_asked_to_stop_does_so_in_good_order() {
     assert!(cluster.nodes[0].api().event("policy-A").unwrap().is_some());
     cluster.wait_until_equal().unwrap();
 }
+
+/// A fault in the program costs who asked at that moment, and nothing else: what was answered is there, and the node
+/// goes on without being started again.
+#[test]
+fn a_panic_in_a_step_is_survived() {
+    let cluster = Cluster::of(&fasti(), &["Core", "Denver"]).unwrap();
+    let core = &cluster.nodes[0];
+    core.api().publish("A", "2024-04-01", "before").unwrap();
+    let pid = core.pid();
+    core.api().send("PUT", "/v1/faults", &json!({ "cut": [], "panic": true })).unwrap();
+    // The next step fails, whoever's it is.
+    let lost = core.api().publish("B", "2024-04-01", "perhaps");
+    wait_for("it to work again", || Ok(core.api().publish("C", "2024-04-01", "after").is_ok()))
+        .unwrap();
+    let log = std::fs::read_to_string(core.log()).unwrap();
+    assert!(log.contains("the program failed, which it must not"), "{lost:?} {log}");
+    assert_eq!(core.pid(), pid);
+    cluster.wait_until_equal().unwrap();
+    for node in &cluster.nodes {
+        assert!(node.api().event("policy-A").unwrap().is_some());
+        assert!(node.api().event("policy-C").unwrap().is_some());
+        assert_eq!(node.api().event("policy-B").unwrap().is_some(), lost.is_ok());
+    }
+}

@@ -93,9 +93,9 @@ pub struct Run {
 }
 
 impl Run {
-    /// The place of its last entry.
+    /// The place of its last entry. A run that is not in shape may claim any place.
     pub fn last(&self) -> u64 {
-        self.first + self.links.len() as u64 - 1
+        self.first.saturating_add(self.links.len() as u64).saturating_sub(1)
     }
 
     /// The hash of each of its entries.

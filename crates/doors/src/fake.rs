@@ -176,6 +176,10 @@ impl Node for State {
         }]
     }
 
+    fn panic_once(&self) -> bool {
+        false
+    }
+
     fn cut(&self, _offices: std::collections::BTreeSet<OfficeId>) -> bool {
         false
     }

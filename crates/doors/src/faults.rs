@@ -1,5 +1,5 @@
 //! Faults on demand, for demonstrations and tests: a node that was started for it drops its links with
-//! some offices, as if a line had been cut.
+//! some offices, as if a line had been cut, or fails as if there were a fault in it.
 
 use std::collections::BTreeSet;
 
@@ -18,6 +18,9 @@ use crate::routes::Door;
 struct Faults {
     /// Offices to be cut off from; replaces those before.
     cut: BTreeSet<OfficeId>,
+    /// Whether the program is to fail, once.
+    #[serde(default)]
+    panic: bool,
 }
 
 pub(crate) async fn set(
@@ -27,7 +30,8 @@ pub(crate) async fn set(
 ) -> Result<StatusCode, Problem> {
     body::require_media_type(&headers, &["application/json"])?;
     let faults: Faults = body::parse(&body::read(body, body::EVENT_BYTES_MAX).await?)?;
-    if door.handle.node().cut(faults.cut) {
+    let node = door.handle.node();
+    if node.cut(faults.cut) && (!faults.panic || node.panic_once()) {
         return Ok(StatusCode::NO_CONTENT);
     }
     let detail = "this node makes no faults: they are for demonstrations, and need FASTI_FAULTS=1 in the environment of `fasti run`";

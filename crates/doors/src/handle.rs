@@ -41,6 +41,9 @@ pub trait Node: Send + Sync + 'static {
     /// this node was not started for such faults.
     fn cut(&self, offices: BTreeSet<OfficeId>) -> bool;
 
+    /// Makes the node's next step fail as a fault in the program would; false as for [`Node::cut`].
+    fn panic_once(&self) -> bool;
+
     /// What was kept last with [`Node::keep_users`]; none if nothing was. Called once.
     ///
     /// # Errors
@@ -197,6 +200,10 @@ mod tests {
 
         fn metrics(&self) -> Vec<Metric> {
             Vec::new()
+        }
+
+        fn panic_once(&self) -> bool {
+            false
         }
 
         fn cut(&self, _: BTreeSet<OfficeId>) -> bool {

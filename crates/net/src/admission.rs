@@ -13,9 +13,9 @@ use crate::identity;
 pub(crate) struct Admission {
     pub(crate) members: BTreeMap<PeerId, OfficeId>,
     pub(crate) tickets: BTreeMap<PeerId, TicketId>,
-    /// Used tickets whose holder is still waiting for the answer: the answer is what made the
-    /// ticket used. They may not open anything new (`links` knows only `tickets`), but their
-    /// connection stays until then.
+    /// Who may not open anything new any more (`links` doesn't know them), but whose connection stays for a
+    /// moment: holders of used tickets, who wait for the answer that made the ticket used; and those who
+    /// were members, to whom what ended that is on its way. What they send is nobody's business any more.
     retiring: BTreeMap<PeerId, Instant>,
     listed: BTreeSet<PeerId>,
 }
@@ -33,17 +33,24 @@ impl Admission {
         &mut self,
         wishes: &Wishes,
         connected: impl Fn(&PeerId) -> bool,
-        retire_at: Instant,
+        now: Instant,
     ) -> Changes {
         let members = wishes.members.iter().filter(|office| !wishes.cut.contains(office));
-        self.members =
+        let members: BTreeMap<_, _> =
             members.filter_map(|id| Some((identity::peer_of(&id.0).ok()?, *id))).collect();
+        for (peer, office) in &self.members {
+            if !members.contains_key(peer) && !wishes.cut.contains(office) && connected(peer) {
+                self.retiring.insert(*peer, now + FAREWELL);
+            }
+        }
+        self.retiring.retain(|peer, _| !members.contains_key(peer));
+        self.members = members;
         let tickets = wishes.tickets.iter();
         let tickets: BTreeMap<_, _> =
             tickets.filter_map(|id| Some((identity::peer_of(&id.0).ok()?, *id))).collect();
         for peer in self.tickets.keys() {
             if !tickets.contains_key(peer) && connected(peer) {
-                self.retiring.insert(*peer, retire_at);
+                self.retiring.insert(*peer, now + RETIRE);
             }
         }
         self.tickets = tickets;
@@ -70,4 +77,7 @@ impl Admission {
 }
 
 /// How long the holder of a used ticket may take to read its answer.
-pub(crate) const RETIRE: Duration = Duration::from_secs(10);
+const RETIRE: Duration = Duration::from_secs(10);
+
+/// How long what was queued for a member may take to reach it once it is none.
+const FAREWELL: Duration = Duration::from_millis(500);

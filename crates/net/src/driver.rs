@@ -15,7 +15,7 @@ use libp2p::swarm::{self, ConnectionId, Swarm, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, autonat, dcutr, identify, mdns, ping};
 use tokio::sync::{mpsc, watch};
 
-use crate::admission::{Admission, Changes, RETIRE};
+use crate::admission::{Admission, Changes};
 use crate::config::Config;
 use crate::counters::Cells;
 use crate::event::Event;
@@ -137,7 +137,7 @@ impl Driver {
         let wishes = self.wished.borrow_and_update().clone();
         let now = Instant::now();
         let swarm = &self.swarm;
-        let changes = self.admission.update(&wishes, |peer| swarm.is_connected(peer), now + RETIRE);
+        let changes = self.admission.update(&wishes, |peer| swarm.is_connected(peer), now);
         let links = &mut self.swarm.behaviour_mut().links;
         links.admit(self.admission.members.clone(), self.admission.tickets.clone());
         // Whom we couldn't reach because we refused them ourselves.

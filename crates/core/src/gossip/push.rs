@@ -20,10 +20,11 @@ const GAP_PATIENCE: u64 = 100 * MILLISECOND;
 const OWN_BYTES_AT_ONCE: u64 = 64 << 20;
 const OWN_BYTES_PER_SECOND: u64 = 256 << 10;
 
-/// How much of that a peer has used up.
+/// How much of that a peer has used up: in bytes for each of the units of time in a second, so that nothing is lost
+/// in rounding.
 #[derive(Debug, Default)]
 pub(super) struct Allowance {
-    bytes: u64,
+    used: u64,
     at: Instant,
 }
 
@@ -31,17 +32,14 @@ impl Allowance {
     /// Takes so much of it, or says when it may be asked again.
     fn take(&mut self, now: Instant, bytes: u64) -> Result<(), Instant> {
         let passed = now.0.saturating_sub(self.at.0);
-        let regained =
-            (u128::from(passed) * u128::from(OWN_BYTES_PER_SECOND) / u128::from(SECOND)) as u64;
-        if regained > 0 {
-            self.bytes = self.bytes.saturating_sub(regained);
-            self.at = now;
+        self.used = self.used.saturating_sub(passed.saturating_mul(OWN_BYTES_PER_SECOND));
+        self.at = now;
+        let wanted = self.used + bytes * SECOND;
+        let over = wanted.saturating_sub(OWN_BYTES_AT_ONCE * SECOND);
+        if over > 0 && self.used > 0 {
+            return Err(now.after(over.div_ceil(OWN_BYTES_PER_SECOND)));
         }
-        let over = (self.bytes + bytes).saturating_sub(OWN_BYTES_AT_ONCE);
-        if over > 0 && self.bytes > 0 {
-            return Err(now.after(over * SECOND / OWN_BYTES_PER_SECOND));
-        }
-        self.bytes += bytes;
+        self.used = wanted;
         Ok(())
     }
 }

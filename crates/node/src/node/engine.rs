@@ -3,10 +3,11 @@
 //! effects carried out by `outlets`. What comes while the disk is busy shares the next step.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use fasti_core::{CommandError, Core, Input, Instant, Now, OfficeId, Reply, RequestId};
+use fasti_core::{CommandError, Core, Input, Instant, Now, OfficeId, Reply, RequestId, Write};
 use fasti_doors::Request;
 use fasti_net as net;
 use fasti_store::{CommitError, Store};
@@ -105,6 +106,12 @@ pub(crate) struct Engine {
     quiet_until: Option<tokio::time::Instant>,
 }
 
+impl Wires {
+    fn is_idle(&self) -> bool {
+        self.events.is_empty() && self.requests.is_empty()
+    }
+}
+
 enum Happened {
     Request(Request),
     Event(net::Event),
@@ -135,20 +142,10 @@ impl Engine {
         let mut going = true;
         while going {
             let happened = self.try_next().unwrap_or_else(|| {
-                self.core.idle();
-                self.save_snapshot_if_due(1);
                 let due = self.wires.clock.at(self.core.next_due().0);
                 runtime.block_on(self.next(due))
             });
-            going = self.take(happened);
-            for _ in 1..INPUTS_PER_STEP {
-                if !going || self.core.unstored() >= WRITES_PER_STEP || self.core.is_stale() {
-                    break;
-                }
-                let Some(happened) = self.try_next() else { break };
-                going = self.take(happened);
-            }
-            if let Err(error) = self.step()
+            if let Err(error) = self.turn(happened, &mut going)
                 && !self.start_again(&error)
             {
                 return;
@@ -159,6 +156,35 @@ impl Engine {
             self.save_snapshot();
             self.snapshots.wait();
         }
+    }
+
+    /// One step: what happened, what waits beside it, and what follows. Whatever fails on the way, a panic
+    /// included, has told nobody anything that is not on the disk: so the core is opened again from there, and whoever
+    /// sent what it failed at harms only who waited in the same step.
+    fn turn(&mut self, first: Happened, going: &mut bool) -> Result<(), String> {
+        let work = || {
+            *going = self.take(first);
+            for _ in 1..INPUTS_PER_STEP {
+                if !*going || self.core.unstored() >= WRITES_PER_STEP || self.core.is_stale() {
+                    break;
+                }
+                let Some(happened) = self.try_next() else { break };
+                *going = self.take(happened);
+            }
+            self.wires.shared.panic_if_asked();
+            self.step()?;
+            if self.wires.is_idle() {
+                self.core.idle();
+                self.save_snapshot_if_due(1);
+            }
+            Ok(())
+        };
+        catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+            // The document may be what it failed at: it is not to be loaded as it was saved.
+            let anew = self.wires.store.commit(&[Write::JudgeAgain(true)]);
+            let stored = anew.map_or_else(|error| format!(" ({error})"), |()| String::new());
+            Err(format!("the program failed, which it must not; please report this{stored}"))
+        })
     }
 
     async fn next(&mut self, due: tokio::time::Instant) -> Happened {
@@ -302,10 +328,10 @@ impl Engine {
         }
     }
 
-    /// The store refused a step: the core is ahead of the disk, so it is opened again from what is
+    /// A step failed, in most cases as the store refused it: the core is ahead of the disk, so it is opened again from what is
     /// there. Until that works, whoever asks is told why it doesn't. False if it is time to stop.
     fn start_again(&mut self, error: &str) -> bool {
-        tracing::error!(error, "the store failed; nothing that was answered is lost, trying again");
+        tracing::error!(error, "a step failed; nothing that was answered is lost, trying again");
         self.wires.shared.failed(error);
         for (_, caller) in std::mem::take(&mut self.callers) {
             let _ = caller.send(Err(CommandError::Storage(error.to_owned())));
@@ -334,7 +360,7 @@ impl Engine {
             }
         }
         self.wires.shared.recovered();
-        tracing::warn!("the store works again");
+        tracing::warn!("the node works again");
         self.quiet_until = Some(tokio::time::Instant::now() + REOPEN_PAUSE);
         true
     }

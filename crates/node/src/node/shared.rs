@@ -25,6 +25,8 @@ pub(crate) struct Shared {
     /// Of the offices linked last time, those that a relay leads to.
     relayed: Mutex<BTreeSet<OfficeId>>,
     ready: AtomicBool,
+    /// The engine's next step is to panic.
+    panic_once: AtomicBool,
     /// Why the disk can't be written, if it can't.
     trouble: Mutex<Option<String>>,
     entries: AtomicU64,
@@ -36,6 +38,11 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// Panics if that was asked for.
+    pub(crate) fn panic_if_asked(&self) {
+        assert!(!self.panic_once.swap(false, Relaxed), "a panic, as asked");
+    }
+
     pub(crate) fn new(office: OfficeId, store: Arc<Store>, net: net::Handle, entries: u64) -> Self {
         Self {
             office,
@@ -44,6 +51,7 @@ impl Shared {
             addresses: watch::Sender::default(),
             relayed: Mutex::default(),
             ready: AtomicBool::new(false),
+            panic_once: AtomicBool::new(false),
             trouble: Mutex::new(None),
             entries: AtomicU64::new(entries),
             commits: AtomicU64::new(0),
@@ -176,6 +184,12 @@ impl fasti_doors::Node for Shared {
             tracing::warn!(?offices, "cutting links, as asked");
             self.net.cut(offices);
         }
+        allowed
+    }
+
+    fn panic_once(&self) -> bool {
+        let allowed = std::env::var_os("FASTI_FAULTS").is_some();
+        self.panic_once.store(allowed, Relaxed);
         allowed
     }
 
