@@ -60,6 +60,8 @@ struct Fetch {
     from: OfficeId,
     number: u32,
     deadline: Instant,
+    /// The latest that the deadline may become.
+    end: Instant,
 }
 
 /// A deadline and why it is there.
@@ -307,8 +309,7 @@ impl Gossip {
         if let Some(fetch) = &self.fetch
             && fetch.deadline <= now.monotonic
         {
-            let from = fetch.from;
-            self.fetch_failed(ledger, now, from);
+            self.fetch_late(ledger, now);
         }
         if is_due(self.fetch_pause().map(|(due, _)| due)) {
             self.fetch_next(ledger, now);

@@ -12,6 +12,9 @@ use crate::time::{Now, SECOND};
 
 /// A fetch that brings nothing for so long has failed.
 const FETCH_PATIENCE: u64 = 10 * SECOND;
+/// A fetch goes on for so long; what is still missing then is asked of whoever else offers something. A liar could
+/// bring one entry at a time for ever, and nobody else is asked meanwhile.
+const FETCH_LASTS: u64 = 30 * SECOND;
 /// A peer whose fetch failed is left alone for so long, and for twice as long each time it fails again,
 /// up to some 30 seconds.
 const FETCH_PAUSE: u64 = SECOND / 2;
@@ -74,7 +77,9 @@ impl Gossip {
         let wanted = wanted.into_iter().collect();
         self.fetches = self.fetches.wrapping_add(1);
         let number = self.fetches;
-        self.fetch = Some(Fetch { from, number, deadline: now.monotonic.after(FETCH_PATIENCE) });
+        let deadline = now.monotonic.after(FETCH_PATIENCE);
+        let end = now.monotonic.after(FETCH_LASTS);
+        self.fetch = Some(Fetch { from, number, deadline, end });
         let entries = peer.offered_at;
         self.send(from, &Message::Want { fetch: number, entries, from: wanted });
     }
@@ -103,9 +108,9 @@ impl Gossip {
                         self.take(ledger, now, from, bundle);
                     }
                     self.forward(ledger, from, bundle, &held);
-                }
-                if let Some(fetch) = &mut self.fetch {
-                    fetch.deadline = now.monotonic.after(FETCH_PATIENCE);
+                    if let Some(fetch) = &mut self.fetch {
+                        fetch.deadline = now.monotonic.after(FETCH_PATIENCE).min(fetch.end);
+                    }
                 }
                 if last {
                     self.fetch_done(ledger, now, from);
@@ -157,6 +162,20 @@ impl Gossip {
         if let Some(peer) = self.peers.get_mut(&from) {
             peer.failures += 1;
             peer.pause = now.monotonic.after(FETCH_PAUSE << peer.failures.min(6));
+        }
+        self.fetch_next(ledger, now);
+    }
+
+    /// A fetch brings nothing, or goes on for too long.
+    pub(super) fn fetch_late(&mut self, ledger: &mut Ledger, now: Now) {
+        let Some(Fetch { from, deadline, end, .. }) = self.fetch else { return };
+        if deadline < end {
+            return self.fetch_failed(ledger, now, from);
+        }
+        // There is nothing to blame it for: others come first, and then it again.
+        self.fetch = None;
+        if let Some(peer) = self.peers.get_mut(&from) {
+            peer.pause = now.monotonic.after(2 * FETCH_PAUSE);
         }
         self.fetch_next(ledger, now);
     }

@@ -335,7 +335,12 @@ impl World {
 
     /// Lets half a minute pass, with everything that is due in it.
     pub fn settle(&mut self) {
-        let end = self.now.monotonic.after(30_000_000);
+        self.settle_for(30);
+    }
+
+    /// Lets so many seconds pass, with everything that is due in them.
+    pub fn settle_for(&mut self, seconds: u64) {
+        let end = self.now.monotonic.after(seconds * 1_000_000);
         loop {
             self.deliver();
             let due = self.offices.iter().map(|(id, office)| (office.core.next_due().0, *id)).min();
