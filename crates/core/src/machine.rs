@@ -463,15 +463,20 @@ impl Core {
         let own = self.ledger.office();
         let removed = self.ledger.roster.removed();
         self.gossip.forget(removed.keys());
-        // Who has not received its admission yet goes on asking those whom the ticket named.
+        // Who has not received its admission yet goes on asking those whom the ticket named, unless they were removed
+        // and its admission with them.
         let is_newcomer = !self.ledger.is_member() && !removed.contains_key(&own);
+        let sponsors: BTreeSet<OfficeId> = match is_newcomer {
+            true => self.bootstrap.keys().filter(|it| !removed.contains_key(it)).copied().collect(),
+            false => BTreeSet::new(),
+        };
         if changed {
             let mut members: BTreeSet<OfficeId> =
                 self.ledger.roster.members().keys().copied().collect();
             self.gossip.overlay = Overlay::new(members.iter(), &own);
             let mut tickets = self.ledger.roster.open_tickets(now.wall);
             if is_newcomer {
-                members.extend(self.bootstrap.keys());
+                members.extend(&sponsors);
             } else if !members.remove(&own) {
                 // Removed: there is nobody to talk to any more.
                 members.clear();
@@ -483,9 +488,7 @@ impl Core {
             }
         }
         let mut wanted = self.gossip.overlay.neighbours.clone();
-        if is_newcomer {
-            wanted.extend(self.bootstrap.keys());
-        }
+        wanted.extend(sponsors);
         let neighbours: BTreeMap<OfficeId, Vec<String>> =
             wanted.into_iter().map(|office| (office, self.addresses_of(&office))).collect();
         if self.neighbours.as_ref() != Some(&neighbours) {

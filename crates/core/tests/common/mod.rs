@@ -35,6 +35,8 @@ pub struct Office {
     pub core: Core,
     pub disk: Disk,
     pub signer: Signer,
+    /// Whom it lets connect.
+    pub admits: BTreeSet<OfficeId>,
     seed: u8,
     alarms: Vec<String>,
 }
@@ -126,7 +128,8 @@ impl World {
         let rows = || Ok(disk.rows.iter().cloned().map(Ok::<_, Infallible>));
         let core = Core::open(config, stored, rows, self.now).unwrap();
         let id = core.office();
-        self.offices.insert(id, Office { core, disk, signer, seed, alarms: Vec::new() });
+        let admits = BTreeSet::new();
+        self.offices.insert(id, Office { core, disk, signer, admits, seed, alarms: Vec::new() });
         self.step(id);
         id
     }
@@ -308,7 +311,10 @@ impl World {
                 }
                 Effect::Alarm(text) => self.offices.get_mut(&id).unwrap().alarms.push(text),
                 Effect::Reopen { unanswered, .. } => self.reopen(id, unanswered),
-                Effect::Admit { .. } | Effect::Neighbours(_) | Effect::Appended(_) => {}
+                Effect::Admit { members, .. } => {
+                    self.offices.get_mut(&id).unwrap().admits = members;
+                }
+                Effect::Neighbours(_) | Effect::Appended(_) => {}
             }
         }
     }
