@@ -15,6 +15,7 @@ use crate::board::Board;
 use crate::graph::Index;
 use crate::ids::{LogId, OfficeId};
 use crate::ledger::Ledger;
+use crate::machine::Load;
 use crate::message::{Line, Message};
 use crate::overlay::Overlay;
 use crate::pending::Pending;
@@ -123,6 +124,13 @@ impl Gossip {
 
     pub(crate) fn peers(&self) -> impl Iterator<Item = OfficeId> {
         self.peers.keys().copied()
+    }
+
+    /// For [`crate::Core::load`].
+    pub(crate) fn load(&self) -> Load {
+        let (waiting, waiting_bytes) = self.pending.load();
+        let offered = self.peers.values().map(|peer| peer.offers.len()).sum();
+        Load { waiting, waiting_bytes, offered, notices: self.board.len(), judging_due: false }
     }
 
     /// Whether somebody was seen to hold no entries of ours that we lack, and nobody else offers any.

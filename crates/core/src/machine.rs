@@ -121,6 +121,21 @@ fn batch(dice: &mut Dice) -> usize {
     8 + dice.below(16) as usize
 }
 
+/// What a node keeps because of what peers said, apart from entries. See [`Core::load`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Bundles that wait for what they build upon.
+    pub waiting: usize,
+    /// Their size in bytes.
+    pub waiting_bytes: usize,
+    /// Lines that linked peers said they hold and we don't.
+    pub offered: usize,
+    /// Notices.
+    pub notices: usize,
+    /// Something is held that changes what earlier entries count for, and they have not been judged again yet.
+    pub judging_due: bool,
+}
+
 /// One node's state. See the crate's documentation for how to drive it.
 pub struct Core {
     ledger: Ledger,
@@ -435,6 +450,11 @@ impl Core {
     /// How many writes wait for the next step: what bounds a step is for the caller to say.
     pub fn unstored(&self) -> usize {
         self.ledger.unstored()
+    }
+
+    /// What it keeps for its peers' sake: liars can't make it more than the limits say.
+    pub fn load(&self) -> Load {
+        Load { judging_due: self.ledger.judging_due, ..self.gossip.load() }
     }
 
     /// For when there is nothing else to do: applies changes to the document, if enough are there.
