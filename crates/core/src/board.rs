@@ -89,6 +89,10 @@ impl Board {
         self.notices.get(&(*office, topic)).map(|(notice, _)| notice)
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.notices.len()
+    }
+
     pub(crate) fn version(&self) -> u64 {
         self.version
     }

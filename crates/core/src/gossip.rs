@@ -16,6 +16,7 @@ use crate::board::Board;
 use crate::graph::Index;
 use crate::ids::{LogId, OfficeId};
 use crate::ledger::Ledger;
+use crate::machine::Load;
 use crate::message::{Line, Message};
 use crate::overlay::Overlay;
 use crate::pending::Pending;
@@ -64,8 +65,8 @@ struct Fetch {
     number: u32,
     /// It has to bring something by then.
     deadline: Instant,
-    /// It has to be done by then if somebody else offers something.
-    turn_ends: Instant,
+    /// The latest that the deadline may become.
+    end: Instant,
 }
 
 /// A deadline and why it is there.
@@ -130,6 +131,13 @@ impl Gossip {
 
     pub(crate) fn peers(&self) -> impl Iterator<Item = OfficeId> {
         self.peers.keys().copied()
+    }
+
+    /// For [`crate::Core::load`].
+    pub(crate) fn load(&self) -> Load {
+        let (waiting, waiting_bytes) = self.pending.load();
+        let offered = self.peers.values().map(|peer| peer.offers.len()).sum();
+        Load { waiting, waiting_bytes, offered, notices: self.board.len(), judging_due: false }
     }
 
     /// Whether somebody was seen to hold no entries of ours that we lack, and nobody else offers any.
@@ -287,7 +295,7 @@ impl Gossip {
         let due = [
             Some((self.heartbeat_due, "heartbeat")),
             self.gaps.values().min().map(|due| (*due, "a gap is not filling")),
-            self.fetch_due(),
+            self.fetch.as_ref().map(|fetch| (fetch.deadline, "a fetch brings nothing")),
             self.fetch_pause(),
             self.notices_due.map(|due| (due, "notices")),
             self.save_due.filter(|_| self.board.has_unsaved()).map(|due| (due, "store notices")),
@@ -311,8 +319,10 @@ impl Gossip {
                 self.pending.clear();
             }
         }
-        if let Some(from) = self.fetch_overdue(now) {
-            self.fetch_failed(ledger, now, from);
+        if let Some(fetch) = &self.fetch
+            && fetch.deadline <= now.monotonic
+        {
+            self.fetch_late(ledger, now);
         }
         if is_due(self.fetch_pause().map(|(due, _)| due)) {
             self.fetch_next(ledger, now);

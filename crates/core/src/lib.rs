@@ -62,6 +62,6 @@ mod views;
 pub use command::{Answer, Command, CommandError, Reply};
 pub use document::Document;
 pub use ids::{Digest, DocumentId, EntryHash, Incarnation, LogId, NetworkId, OfficeId, TicketId};
-pub use machine::{Config, Core, Input, OpenError, Stored, check_name, found};
+pub use machine::{Config, Core, Input, Load, OpenError, Stored, check_name, found};
 pub use step::{Effect, RequestId, Step, Write};
 pub use time::{Instant, Now};

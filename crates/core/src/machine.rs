@@ -124,6 +124,21 @@ fn batch(dice: &mut Dice) -> usize {
     8 + dice.below(16) as usize
 }
 
+/// What a node keeps because of what peers said, apart from entries. See [`Core::load`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Bundles that wait for what they build upon.
+    pub waiting: usize,
+    /// Their size in bytes.
+    pub waiting_bytes: usize,
+    /// Lines that linked peers said they hold and we don't.
+    pub offered: usize,
+    /// Notices.
+    pub notices: usize,
+    /// Something is held that changes what earlier entries count for, and they have not been judged again yet.
+    pub judging_due: bool,
+}
+
 /// One node's state. See the crate's documentation for how to drive it.
 pub struct Core {
     ledger: Ledger,
@@ -472,6 +487,11 @@ impl Core {
         self.ledger.unstored()
     }
 
+    /// What it keeps for its peers' sake: liars can't make it more than the limits say.
+    pub fn load(&self) -> Load {
+        Load { judging_due: self.ledger.judging_due, ..self.gossip.load() }
+    }
+
     /// For when there is nothing else to do: applies changes to the document, if enough are there.
     pub fn idle(&mut self) {
         if self.ledger.document.staged() >= self.batch {
@@ -498,15 +518,20 @@ impl Core {
         let own = self.ledger.office();
         let removed = self.ledger.roster.removed();
         self.gossip.forget(removed.keys());
-        // Who has not received its admission yet goes on asking those whom the ticket named.
+        // Who has not received its admission yet goes on asking those whom the ticket named, unless they were removed
+        // and its admission with them.
         let is_newcomer = !self.ledger.is_member() && !removed.contains_key(&own);
+        let sponsors: BTreeSet<OfficeId> = match is_newcomer {
+            true => self.bootstrap.keys().filter(|it| !removed.contains_key(it)).copied().collect(),
+            false => BTreeSet::new(),
+        };
         if changed {
             let mut members: BTreeSet<OfficeId> =
                 self.ledger.roster.members().keys().copied().collect();
             self.gossip.overlay = Overlay::new(members.iter(), &own);
             let mut tickets = self.ledger.roster.open_tickets(now.wall);
             if is_newcomer {
-                members.extend(self.bootstrap.keys());
+                members.extend(&sponsors);
             } else if !members.remove(&own) {
                 // Removed: there is nobody to talk to any more.
                 members.clear();
@@ -518,9 +543,7 @@ impl Core {
             }
         }
         let mut wanted = self.gossip.overlay.neighbours.clone();
-        if is_newcomer {
-            wanted.extend(self.bootstrap.keys());
-        }
+        wanted.extend(sponsors);
         let neighbours: BTreeMap<OfficeId, Vec<String>> =
             wanted.into_iter().map(|office| (office, self.addresses_of(&office))).collect();
         if self.neighbours.as_ref() != Some(&neighbours) {

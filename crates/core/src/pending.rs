@@ -66,6 +66,11 @@ impl Pending {
         ready
     }
 
+    /// How many bundles wait, and their size in bytes.
+    pub(crate) fn load(&self) -> (usize, usize) {
+        (self.bundles.len(), self.bytes)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.bundles.is_empty()
     }

@@ -8,7 +8,7 @@ use common::mallory::{Mallory, shown};
 use common::{World, signer};
 use fasti_core::entry::{Link, RULES, Run};
 use fasti_core::event::Leaf;
-use fasti_core::message::Message;
+use fasti_core::message::{Line, Message};
 use fasti_core::statement::{Admit, EventEdit, Found, Invite, Role, Statement};
 use fasti_core::{EntryHash, Incarnation, Input, LogId, OfficeId, TicketId};
 use serde_json::json;
@@ -461,4 +461,42 @@ fn forks_that_come_one_after_the_other_wait_for_each_other() {
     }
     assert_agreed(&mut world, &ids, 0);
     assert_eq!(world.event(ids[1], "policy-B").unwrap().event["title"], "B");
+}
+
+/// Found by the simulator: each chunk put off the end of a fetch, whatever was in it, and one fetch runs at a
+/// time.
+#[test]
+fn a_fetch_that_a_liar_never_ends_keeps_nobody_from_the_others() {
+    for brings_something in [false, true] {
+        let (mut world, ids, mut mallory) = world_with_mallory();
+        let [denver, boston, _] = ids[..] else { unreachable!() };
+        world.cut(denver, boston);
+        world.restart(denver);
+        world.patch(boston, "policy-A", json!({"description": "Boston's"}));
+        // Mallory offers much, and Denver asks for it.
+        world.input(denver, Input::Connected(mallory.id));
+        let line = Line { log: mallory.log, seq: u64::MAX, hash: EntryHash([7; 32]) };
+        let offer = Message::Frontier { boot: 1, ask: false, entries: 9, lines: vec![line] };
+        world.input(denver, Input::Received(mallory.id, offer.encode()));
+        world.link(denver, boston);
+        let mut waited = 0;
+        while world.event(denver, "policy-A").unwrap().event["description"] != "Boston's" {
+            assert!(
+                waited < 60,
+                "Denver still waits for Mallory (who brings something: {brings_something})"
+            );
+            let bundle = if brings_something {
+                let run = mallory.run(vec![mallory.honest.clone()]);
+                mallory.seq += 1;
+                mallory.prev = run.hashes()[0];
+                vec![run]
+            } else {
+                Vec::new()
+            };
+            let chunk = Message::Chunk { fetch: 1, last: false, bundle };
+            world.input(denver, Input::Received(mallory.id, chunk.encode()));
+            world.settle_for(5);
+            waited += 5;
+        }
+    }
 }

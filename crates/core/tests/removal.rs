@@ -195,6 +195,28 @@ fn of_admins_who_remove_each_other_at_once_the_senior_stays() {
     world.assert_agreed();
 }
 
+/// Found by the simulator: it went on asking its sponsor.
+#[test]
+fn whom_only_a_removed_office_admitted_lets_nobody_connect_once_it_knows() {
+    let (mut world, all) = four();
+    let [founder, denver, boston, chicago] = all;
+    part(&mut world, &[founder, boston], &[denver, chicago]);
+    remove(&mut world, founder, denver);
+    let ticket = signer(150);
+    world.invite(denver, &ticket, "Late", i64::MAX).unwrap();
+    let late = world.start_with(denver, 50, &ticket);
+    world.link(late, denver);
+    world.settle();
+    assert!(world.offices[&late].admits.contains(&denver));
+    world.cut(denver, chicago);
+    world.cut(denver, late);
+    heal(&mut world, &[founder, boston, chicago]);
+    assert!(!world.offices[&chicago].admits.contains(&late));
+    world.link(late, chicago);
+    world.settle();
+    assert!(!world.offices[&late].admits.contains(&denver), "it waits for its sponsor");
+}
+
 #[test]
 fn an_admin_can_be_removed_by_a_junior_one_but_nobody_leaves_the_network_without() {
     let (mut world, [founder, denver, boston, chicago]) = four();

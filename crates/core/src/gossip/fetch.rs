@@ -12,9 +12,9 @@ use crate::time::{Now, SECOND};
 
 /// A fetch that brings nothing for so long has failed.
 const FETCH_PATIENCE: u64 = 10 * SECOND;
-/// After so long it is another's turn, if another offers something: who sends little by little must not keep
-/// everyone else away for ever. A hundred thousand events take some seconds; what has come stays.
-const FETCH_TURN: u64 = 60 * SECOND;
+/// A fetch goes on for so long; what is still missing then is asked of whoever else offers something. A liar could
+/// bring one entry at a time for ever, and nobody else is asked meanwhile.
+const FETCH_LASTS: u64 = 30 * SECOND;
 /// A peer whose fetch failed is left alone for so long, and for twice as long each time it fails again,
 /// up to some 30 seconds.
 const FETCH_PAUSE: u64 = SECOND / 2;
@@ -79,8 +79,8 @@ impl Gossip {
         self.fetches = self.fetches.wrapping_add(1);
         let number = self.fetches;
         let deadline = now.monotonic.after(FETCH_PATIENCE);
-        let turn_ends = now.monotonic.after(FETCH_TURN);
-        self.fetch = Some(Fetch { from, number, deadline, turn_ends });
+        let end = now.monotonic.after(FETCH_LASTS);
+        self.fetch = Some(Fetch { from, number, deadline, end });
         let entries = peer.offered_at;
         self.send(from, &Message::Want { fetch: number, entries, from: wanted });
     }
@@ -113,9 +113,9 @@ impl Gossip {
                         self.take(ledger, now, from, bundle);
                     }
                     self.forward(ledger, from, bundle, &held);
-                }
-                if let Some(fetch) = self.fetch.as_mut().filter(|_| count > 0) {
-                    fetch.deadline = now.monotonic.after(FETCH_PATIENCE);
+                    if let Some(fetch) = &mut self.fetch {
+                        fetch.deadline = now.monotonic.after(FETCH_PATIENCE).min(fetch.end);
+                    }
                 }
                 if last {
                     self.fetch_done(ledger, now, from);
@@ -171,18 +171,18 @@ impl Gossip {
         self.fetch_next(ledger, now);
     }
 
-    /// When the fetch that is under way has taken too long.
-    pub(super) fn fetch_due(&self) -> Option<Due> {
-        let fetch = self.fetch.as_ref()?;
-        let others = self.peers.iter().any(|(id, it)| *id != fetch.from && !it.offers.is_empty());
-        let deadline = (fetch.deadline, "a fetch brings nothing");
-        Some(if others { deadline.min((fetch.turn_ends, "another may fetch")) } else { deadline })
-    }
-
-    /// From whom it is, if it has.
-    pub(super) fn fetch_overdue(&self, now: Now) -> Option<OfficeId> {
-        let (due, _) = self.fetch_due()?;
-        self.fetch.as_ref().filter(|_| due <= now.monotonic).map(|fetch| fetch.from)
+    /// A fetch brings nothing, or goes on for too long.
+    pub(super) fn fetch_late(&mut self, ledger: &mut Ledger, now: Now) {
+        let Some(Fetch { from, deadline, end, .. }) = self.fetch else { return };
+        if deadline < end {
+            return self.fetch_failed(ledger, now, from);
+        }
+        // There is nothing to blame it for: others come first, and then it again.
+        self.fetch = None;
+        if let Some(peer) = self.peers.get_mut(&from) {
+            peer.pause = peer.pause.max(now.monotonic.after(2 * FETCH_PAUSE));
+        }
+        self.fetch_next(ledger, now);
     }
 
     /// When a peer whose fetch failed may be asked again.

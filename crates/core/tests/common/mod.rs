@@ -35,6 +35,8 @@ pub struct Office {
     pub core: Core,
     pub disk: Disk,
     pub signer: Signer,
+    /// Whom it lets connect.
+    pub admits: BTreeSet<OfficeId>,
     seed: u8,
     alarms: Vec<String>,
 }
@@ -133,7 +135,8 @@ impl World {
         let rows = || Ok(disk.rows.iter().cloned().map(Ok::<_, Infallible>));
         let core = Core::open(config, stored, rows, self.now).unwrap();
         let id = core.office();
-        self.offices.insert(id, Office { core, disk, signer, seed, alarms: Vec::new() });
+        let admits = BTreeSet::new();
+        self.offices.insert(id, Office { core, disk, signer, admits, seed, alarms: Vec::new() });
         self.step(id);
         id
     }
@@ -317,7 +320,10 @@ impl World {
                 Effect::Alarm(text) => self.offices.get_mut(&id).unwrap().alarms.push(text),
                 Effect::Reopen { unanswered, .. } => self.reopen(id, unanswered),
                 Effect::Relays(relays) => drop(self.relays.insert(id, relays)),
-                Effect::Admit { .. } | Effect::Neighbours(_) | Effect::Appended(_) => {}
+                Effect::Admit { members, .. } => {
+                    self.offices.get_mut(&id).unwrap().admits = members;
+                }
+                Effect::Neighbours(_) | Effect::Appended(_) => {}
             }
         }
     }
@@ -344,7 +350,12 @@ impl World {
 
     /// Lets half a minute pass, with everything that is due in it.
     pub fn settle(&mut self) {
-        let end = self.now.monotonic.after(30_000_000);
+        self.settle_for(30);
+    }
+
+    /// Lets so many seconds pass, with everything that is due in them.
+    pub fn settle_for(&mut self, seconds: u64) {
+        let end = self.now.monotonic.after(seconds * 1_000_000);
         loop {
             self.deliver();
             let due = self.offices.iter().map(|(id, office)| (office.core.next_due().0, *id)).min();
