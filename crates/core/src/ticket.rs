@@ -4,6 +4,7 @@ use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::codec::exactly;
 use crate::entry::Signer;
 use crate::ids::{NetworkId, OfficeId, TicketId};
 
@@ -86,7 +87,7 @@ impl Ticket {
         if Sha256::digest(body)[..4] != check[..] {
             return Err(TicketError::Damaged);
         }
-        postcard::from_bytes(body).map_err(|_| TicketError::Damaged)
+        exactly(body).map_err(|_| TicketError::Damaged)
     }
 }
 

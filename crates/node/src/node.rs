@@ -31,7 +31,6 @@ use crate::NodeFile;
 use crate::keys;
 use crate::rotate::{self, SETTING_PREDECESSOR};
 pub(crate) use engine::Clock;
-pub(crate) use joins::{JoinAnswer, JoinRequest};
 pub(crate) use shared::Shared;
 
 use engine::{Engine, Opening, Wires};
