@@ -155,7 +155,8 @@ impl Run {
         hashes: Vec<EntryHash>,
     ) -> impl Iterator<Item = (EntryHash, Entry)> {
         let Self { log, first, mut prev, links, .. } = self;
-        (first..).zip(links).zip(hashes).map(move |((seq, link), hash)| {
+        // In this order, so that nobody asks for the number after the last one.
+        links.into_iter().zip(first..).zip(hashes).map(move |((link, seq), hash)| {
             let entry = Entry { log, seq, prev, link };
             prev = hash;
             (hash, entry)

@@ -194,6 +194,7 @@ fn entries_that_are_not_properly_signed_and_chained_are_refused() {
     add("without entries", true, &|run| run.links.clear());
     add("at place 0", true, &|run| run.first = 0);
     add("at the last place", true, &|run| run.first = u64::MAX);
+    add("at the last place but one", true, &|run| run.first = u64::MAX - 1);
     add("far ahead", true, &|run| run.first = u64::MAX - 2);
     add("with unsorted parents", true, &|run| run.links[0].parents = parents.clone());
     add("with a parent twice", true, &|run| run.links[0].parents = vec![EntryHash([1; 32]); 2]);
