@@ -463,3 +463,25 @@ fn forks_that_come_one_after_the_other_wait_for_each_other() {
     assert_agreed(&mut world, &ids, 0);
     assert_eq!(world.event(ids[1], "policy-B").unwrap().event["title"], "B");
 }
+
+/// Each run builds upon the one after it, so that the first can be taken last. To look through all of them for each
+/// one kept a node busy for minutes.
+#[test]
+fn runs_in_the_wrong_order_are_taken_together() {
+    let (mut world, ids, mallory) = world_with_mallory();
+    let mut bundle: Vec<Run> = Vec::new();
+    let mut parent = mallory.prev;
+    for incarnation in 1..=2000 {
+        let link =
+            Link { parents: vec![parent], kind: 4, body: Vec::new(), ..mallory.honest.clone() };
+        let mut run = mallory.run(vec![link]);
+        run.log.incarnation = Incarnation(incarnation);
+        (run.first, run.prev) = (1, EntryHash(world.network.0));
+        mallory.sign(&mut run);
+        parent = run.hashes()[0];
+        bundle.insert(0, run);
+    }
+    let frame = Message::Push(bundle).encode();
+    world.input(ids[0], Input::Received(mallory.id, frame));
+    assert_agreed(&mut world, &ids, 2000);
+}
