@@ -6,9 +6,9 @@ mod common;
 
 use common::mallory::{Mallory, shown};
 use common::{World, signer};
-use fasti_core::entry::{Link, RULES, Run};
+use fasti_core::entry::{BUNDLE_BYTES_MAX, ENTRIES_MAX, Link, RULES, Run};
 use fasti_core::event::Leaf;
-use fasti_core::message::Message;
+use fasti_core::message::{FrameError, Message};
 use fasti_core::statement::{Admit, EventEdit, Found, Invite, Role, Statement};
 use fasti_core::{EntryHash, Incarnation, Input, LogId, OfficeId, TicketId};
 use serde_json::json;
@@ -462,6 +462,34 @@ fn forks_that_come_one_after_the_other_wait_for_each_other() {
     }
     assert_agreed(&mut world, &ids, 0);
     assert_eq!(world.event(ids[1], "policy-B").unwrap().event["title"], "B");
+}
+
+/// 800,000 entries without a body fitted into a frame of 4 MB, and taking them cost 0.7 GB and 20 s.
+#[test]
+fn a_bundle_of_more_entries_than_a_chunk_may_have_is_refused() {
+    let (mut world, ids, mallory) = world_with_mallory();
+    let before = shown(&mut world, ids[0]);
+    let empty = Link { body: Vec::new(), parents: Vec::new(), kind: 4, ..mallory.honest.clone() };
+    let mut run = mallory.run(vec![mallory.honest.clone()]);
+    run.links.extend(vec![empty; ENTRIES_MAX]);
+    mallory.sign(&mut run);
+    mallory.push(&mut world, ids[0], run.clone());
+    assert_eq!(shown(&mut world, ids[0]), before);
+    let alarms = world.alarms(ids[0]).to_vec();
+    assert!(alarms.iter().any(|alarm| alarm.contains("too many entries")), "{alarms:?}");
+    // Larger ones are not even taken apart.
+    run.links = vec![run.links[1].clone(); BUNDLE_BYTES_MAX / 8];
+    let frame = Message::Push(vec![run.clone()]).encode();
+    assert!(matches!(Message::decode(&frame), Err(FrameError::TooLarge { .. })), "{}", frame.len());
+    // As many as allowed are taken, and can be passed on.
+    run.links = vec![mallory.honest.clone()];
+    run.links.resize(
+        ENTRIES_MAX - 1,
+        Link { kind: 4, body: Vec::new(), parents: Vec::new(), ..mallory.honest.clone() },
+    );
+    mallory.sign(&mut run);
+    mallory.push(&mut world, ids[0], run);
+    assert_agreed(&mut world, &ids, ENTRIES_MAX as u64 - 2);
 }
 
 /// Each run builds upon the one after it, so that the first can be taken last. To look through all of them for each

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Ledger;
-use crate::entry::{Bundle, Entry, Run, Signature, first_prev};
+use crate::entry::{Bundle, Entry, Run, Signature, check_bundle, first_prev};
 use crate::graph::NextInLog;
 use crate::ids::{EntryHash, OfficeId};
 use crate::statement::{Statement, Unreadable};
@@ -31,6 +31,7 @@ struct New {
 impl Ledger {
     /// Takes a bundle whole, or says why not. How many entries were new?
     pub(crate) fn accept(&mut self, bundle: &Bundle) -> Result<usize, Refused> {
+        check_bundle(bundle).map_err(Refused::Bad)?;
         self.seal();
         let mut runs = Vec::new();
         for run in bundle {
