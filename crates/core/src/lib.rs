@@ -25,7 +25,7 @@
 //! | `event`, `document` | JSCalendar as fields; fields in Automerge |
 //! | `ledger` | one gate for all entries; keeps the above in step |
 //! | `policy`, `calendar`, `views` | what people ask: writes and answers |
-//! | `message`, `notice`, `board`, `pending`, `gossip`, `overlay` | how things get around |
+//! | `codec`, `join`, `message`, `notice`, `board`, `pending`, `gossip`, `overlay` | how things get around |
 //! | `log`, `row` | entries on disk, and chunks cut from them |
 //! | `command`, `step`, `machine` | the way in, the way out, the machine |
 
@@ -33,6 +33,7 @@
 
 mod board;
 mod calendar;
+mod codec;
 pub mod command;
 mod document;
 pub mod entry;
@@ -42,6 +43,7 @@ mod faults;
 mod gossip;
 mod graph;
 pub mod ids;
+pub mod join;
 mod ledger;
 pub mod log;
 mod machine;

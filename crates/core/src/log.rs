@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::entry::{BODY_BYTES_MAX, Bundle, Entry, Link, Run, Signature};
+use crate::entry::{BODY_BYTES_MAX, Bundle, ENTRIES_MAX, Entry, Link, Run, Signature};
 use crate::ids::{EntryHash, LogId};
 use crate::row::Row;
 
@@ -17,6 +17,10 @@ use crate::row::Row;
 /// the largest entry.
 pub const CHUNK_BYTES_MAX: usize = 256 * 1024;
 const _: () = assert!(CHUNK_BYTES_MAX > BODY_BYTES_MAX + 1024);
+
+/// What an entry counts for besides its body and its parents.
+const ENTRY_BYTES: usize = 16;
+const _: () = assert!(CHUNK_BYTES_MAX / ENTRY_BYTES <= ENTRIES_MAX);
 
 /// Cuts rows, given in local order, into bundles.
 #[derive(Debug, Default)]
@@ -71,7 +75,7 @@ impl Chunks {
 }
 
 fn row_bytes(row: &Row) -> usize {
-    row.entry.link.body.len() + 32 * row.entry.link.parents.len() + 16
+    row.entry.link.body.len() + 32 * row.entry.link.parents.len() + ENTRY_BYTES
 }
 
 /// Makes runs of rows: one for each chain of entries. Each chain's last row must be signed.

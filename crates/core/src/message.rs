@@ -3,12 +3,19 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::entry::Bundle;
+use crate::entry::{BUNDLE_BYTES_MAX, Bundle};
 use crate::ids::{Digest, EntryHash, LogId};
 use crate::notice::SignedNotice;
 
 /// The version of the wire format: the first byte of every frame.
 pub const WIRE: u8 = 1;
+
+/// The numbers of the messages that bring entries.
+const PUSH: u32 = 2;
+const CHUNK: u32 = 4;
+
+/// Most bytes of such a message: a bundle and what stands before it.
+const FRAME_OF_ENTRIES_MAX: usize = BUNDLE_BYTES_MAX + 1024;
 
 /// A log up to its last entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,6 +96,12 @@ pub enum FrameError {
     /// Something after the message.
     #[error("{0} bytes too many after the message")]
     TooLong(usize),
+    /// More entries than a bundle may have.
+    #[error("a bundle of {size} bytes, of at most {FRAME_OF_ENTRIES_MAX}")]
+    TooLarge {
+        /// Its size in bytes.
+        size: usize,
+    },
     /// Nothing at all.
     #[error("an empty frame")]
     Empty,
@@ -107,10 +120,17 @@ impl Message {
     pub fn decode(frame: &[u8]) -> Result<Self, FrameError> {
         match frame {
             [] => Err(FrameError::Empty),
-            [WIRE, body @ ..] => match postcard::take_from_bytes(body)? {
-                (message, []) => Ok(message),
-                (_, rest) => Err(FrameError::TooLong(rest.len())),
-            },
+            [WIRE, body @ ..] => {
+                // Entries are larger in memory than in a frame: looked at before they are there.
+                let (kind, _) = postcard::take_from_bytes::<u32>(body)?;
+                if matches!(kind, PUSH | CHUNK) && body.len() > FRAME_OF_ENTRIES_MAX {
+                    return Err(FrameError::TooLarge { size: body.len() });
+                }
+                match postcard::take_from_bytes(body)? {
+                    (message, []) => Ok(message),
+                    (_, rest) => Err(FrameError::TooLong(rest.len())),
+                }
+            }
             [found, ..] => Err(FrameError::Version { found: *found }),
         }
     }

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::codec::exactly;
 use crate::entry::{Signature, Signer, Verifier};
 use crate::ids::{Digest, EntryHash, Incarnation, OfficeId};
 
@@ -97,14 +98,12 @@ impl SignedNotice {
 
     /// The body as an acknowledgement, if it is one.
     pub fn acknowledgement(&self) -> Option<Acknowledgement> {
-        (self.topic == Topic::Acknowledgement)
-            .then(|| postcard::from_bytes(&self.body).ok())
-            .flatten()
+        (self.topic == Topic::Acknowledgement).then(|| exactly(&self.body).ok()).flatten()
     }
 
     /// The body as a presence, if it is one.
     pub fn presence(&self) -> Option<Presence> {
-        (self.topic == Topic::Presence).then(|| postcard::from_bytes(&self.body).ok()).flatten()
+        (self.topic == Topic::Presence).then(|| exactly(&self.body).ok()).flatten()
     }
 }
 

@@ -1,8 +1,10 @@
 //! What an entry says: a change of a document, or a statement about who belongs to the network.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::codec;
 use crate::entry::{Signature, Signer, Verifier};
 use crate::event::{self, Leaf};
 use crate::ids::{DocumentId, NetworkId, OfficeId, TicketId};
@@ -243,9 +245,6 @@ impl Statement {
     }
 }
 
-fn exactly<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Unreadable> {
-    match postcard::take_from_bytes(body) {
-        Ok((value, [])) => Ok(value),
-        Ok(_) | Err(_) => Err(Unreadable::Malformed),
-    }
+fn exactly<T: DeserializeOwned>(body: &[u8]) -> Result<T, Unreadable> {
+    codec::exactly(body).map_err(|_| Unreadable::Malformed)
 }

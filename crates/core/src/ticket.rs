@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use zeroize::{Zeroize as _, Zeroizing};
 
+use crate::codec::exactly;
 use crate::entry::Signer;
 use crate::ids::{NetworkId, OfficeId, TicketId};
 
@@ -91,7 +92,7 @@ impl Ticket {
         if Sha256::digest(body)[..4] != check[..] {
             return Err(TicketError::Damaged);
         }
-        postcard::from_bytes(body).map_err(|_| TicketError::Damaged)
+        exactly(body).map_err(|_| TicketError::Damaged)
     }
 }
 

@@ -35,7 +35,6 @@ use crate::print;
 use crate::rotate::{self, SETTING_PREDECESSOR};
 pub(crate) use backups::take as take_backup;
 pub(crate) use engine::Clock;
-pub(crate) use joins::{JoinAnswer, JoinRequest};
 pub(crate) use shared::Shared;
 
 use engine::{Engine, Opening, Wires};

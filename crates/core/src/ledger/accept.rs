@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Ledger;
-use crate::entry::{Bundle, Entry, Run, Signature, first_prev};
+use crate::entry::{Bundle, Entry, Run, Signature, check_bundle, first_prev};
 use crate::graph::NextInLog;
 use crate::ids::{EntryHash, OfficeId};
 use crate::statement::{Statement, Unreadable};
@@ -31,6 +31,7 @@ struct New {
 impl Ledger {
     /// Takes a bundle whole, or says why not. How many entries were new?
     pub(crate) fn accept(&mut self, bundle: &Bundle) -> Result<usize, Refused> {
+        check_bundle(bundle).map_err(Refused::Bad)?;
         self.seal();
         let mut runs = Vec::new();
         for run in bundle {
@@ -178,8 +179,8 @@ impl Ledger {
         }
     }
 
-    /// An order of the entries in which parents come before children: whose run is next. Runs are taken in
-    /// turns, as far as each goes.
+    /// An order of the entries in which parents come before children: whose run is next. Each run is taken as far
+    /// as it goes, and again once what it waits for is there: whoever signed them can't make that long.
     fn order(&self, runs: &[New]) -> Result<Vec<usize>, Refused> {
         let inside: BTreeSet<EntryHash> =
             runs.iter().flat_map(|run| &run.entries).map(|(hash, _)| *hash).collect();
@@ -193,28 +194,33 @@ impl Ledger {
             return Err(Refused::Missing(missing.into_iter().collect()));
         }
         let mut done = BTreeSet::new();
-        let mut next = vec![0; runs.len()];
+        // Of each run the next entry, and how many of its parents were looked at.
+        let mut next = vec![(0, 0); runs.len()];
+        let mut waiting: BTreeMap<EntryHash, Vec<usize>> = BTreeMap::new();
+        let mut ready: Vec<usize> = (0..runs.len()).rev().collect();
         let mut order = Vec::with_capacity(inside.len());
-        loop {
-            let before = order.len();
-            for (place, run) in runs.iter().enumerate() {
-                while let Some((hash, entry)) = run.entries.get(next[place]) {
-                    let ready =
-                        |parent: &EntryHash| !inside.contains(parent) || done.contains(parent);
-                    if !ready(&entry.prev) || !entry.link.parents.iter().all(ready) {
-                        break;
-                    }
-                    done.insert(*hash);
-                    order.push(place);
-                    next[place] += 1;
+        while let Some(place) = ready.pop() {
+            let (at, checked) = &mut next[place];
+            while let Some((hash, entry)) = runs[place].entries.get(*at) {
+                let parents = std::iter::once(&entry.prev).chain(&entry.link.parents);
+                let is_done =
+                    |parent: &EntryHash| !inside.contains(parent) || done.contains(parent);
+                let lacking =
+                    parents.skip(*checked).inspect(|_| *checked += 1).find(|it| !is_done(it));
+                if let Some(parent) = lacking {
+                    waiting.entry(*parent).or_default().push(place);
+                    break;
                 }
+                done.insert(*hash);
+                order.push(place);
+                (*at, *checked) = (*at + 1, 0);
+                ready.extend(waiting.remove(hash).unwrap_or_default());
             }
-            if order.len() == inside.len() {
-                return Ok(order);
-            }
-            if order.len() == before {
-                return Err(Refused::Bad("entries that lie under each other"));
-            }
+        }
+        if order.len() == inside.len() {
+            Ok(order)
+        } else {
+            Err(Refused::Bad("entries that lie under each other"))
         }
     }
 }

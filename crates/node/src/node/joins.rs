@@ -2,20 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use fasti_core::join::{JoinAnswer, JoinRequest};
 use fasti_core::statement::Admit;
 use fasti_core::{Answer, Command, OfficeId, TicketId};
 use fasti_doors::Handle;
-use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-/// The answer to a join: where the members can be reached, or why not.
-pub(crate) type JoinAnswer = Result<BTreeMap<OfficeId, Vec<String>>, String>;
-
-/// What a newcomer sends.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct JoinRequest {
-    pub(crate) admit: Admit,
-}
+type Members = BTreeMap<OfficeId, Vec<String>>;
 
 /// Admits a newcomer, if its ticket is good, and tells it where the others are.
 pub(crate) async fn answer(
@@ -24,7 +17,7 @@ pub(crate) async fn answer(
     request: Vec<u8>,
     reply: oneshot::Sender<Vec<u8>>,
 ) {
-    let answer = match postcard::from_bytes(&request) {
+    let answer = match JoinRequest::decode(&request) {
         Ok(JoinRequest { admit: asked }) => {
             let office = asked.office;
             let answer = admit(&handle, ticket, asked).await;
@@ -38,10 +31,10 @@ pub(crate) async fn answer(
     if let Err(why) = &answer {
         tracing::warn!(?ticket, why, "refused a newcomer");
     }
-    let _ = reply.send(postcard::to_stdvec(&answer).unwrap_or_default());
+    let _ = reply.send(JoinAnswer(answer).encode());
 }
 
-async fn admit(handle: &Handle, ticket: TicketId, admit: Admit) -> JoinAnswer {
+async fn admit(handle: &Handle, ticket: TicketId, admit: Admit) -> Result<Members, String> {
     // The connection proved one ticket's key; the request must be about the same.
     if admit.ticket != ticket {
         return Err("the request is about another ticket".into());
