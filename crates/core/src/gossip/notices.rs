@@ -83,7 +83,7 @@ impl Gossip {
 
     pub(super) fn take_notices(
         &mut self,
-        ledger: &Ledger,
+        ledger: &mut Ledger,
         now: Now,
         from: OfficeId,
         notices: Vec<SignedNotice>,
@@ -92,10 +92,22 @@ impl Gossip {
         let before = self.board.version();
         let caught_up = self.peers.get(&from).is_some_and(|peer| peer.notices_seen == before);
         let mut learnt = false;
+        let mut own = false;
         for notice in notices.into_iter().take(NOTICES_PER_FRAME) {
             if ledger.roster.member(&notice.office).is_some() {
-                learnt |= self.board.learn(notice, &*ledger.verifier);
+                let is_own = notice.office == ledger.office();
+                let is_new = self.board.learn(notice, &*ledger.verifier);
+                learnt |= is_new;
+                own |= is_new && is_own;
             }
+        }
+        if own {
+            // We said it before our disk was restored, and may not hold any more what it says: we say what is so now,
+            // and over it.
+            self.acknowledged = None;
+            self.acknowledge(ledger, now);
+            self.say_presence(ledger, now);
+            self.notices_soon(ledger, now);
         }
         if !learnt {
             return;
