@@ -525,3 +525,21 @@ fn an_office_whose_disk_was_restored_takes_back_what_it_acknowledged_before() {
     let held = |hash: &EntryHash| disk.rows.iter().any(|row| row.hash == *hash);
     assert!(said.acknowledgement().unwrap().heads.iter().all(held), "it doesn't hold that");
 }
+
+/// Found by the simulator: what a restored office acknowledged, by a clock that had been set back, was older to the
+/// others than what it had said before.
+#[test]
+fn an_office_whose_disk_and_clock_were_set_back_is_heard_again() {
+    let (mut world, ids) = World::of(3);
+    let [denver, boston, _] = ids[..] else { unreachable!() };
+    let backup = world.offices[&denver].disk.clone();
+    world.publish(boston, "A", "2024-04-01");
+    world.settle();
+    world.pass(-3_600_000);
+    world.restore(denver, backup);
+    world.publish(boston, "B", "2024-05-01");
+    for _ in 0..4 {
+        world.settle();
+    }
+    world.assert_agreed();
+}
