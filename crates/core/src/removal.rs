@@ -158,11 +158,14 @@ impl Survey {
         Some(&self.statements[place].1)
     }
 
-    /// How senior the author of a removal is; none if it may not remove.
-    fn rank(&self, ground: &Ground<'_>, roster: &Roster, at: Index) -> Option<Rank> {
+    /// When a removal is decided: admins' come first, by how senior their authors are. None if its author may
+    /// not remove.
+    fn rank(&self, ground: &Ground<'_>, roster: &Roster, at: Index) -> Option<(bool, Rank)> {
         let claim = self.claim(at, self.statement(at)?);
         roster.judge(ground, &claim).ok()?;
-        roster.rank(ground.graph, &claim)
+        // Who leaves has no say in which admin stays: not even by which removals it leaves on top of.
+        let is_admin = roster.is_admin(ground.graph, &claim);
+        Some((!is_admin, roster.rank(ground.graph, &claim)?))
     }
 
     /// What the office that is removed here wrote and isn't under the removal, and who could vouch for it.

@@ -188,6 +188,11 @@ impl Roster {
         admissions.filter(gives).filter(under).map(|it| it.rank)
     }
 
+    /// Whether the author is an admin where it says this.
+    pub(crate) fn is_admin(&self, graph: &Graph, claim: &Claim<'_>) -> bool {
+        self.ranks(graph, claim, &[Role::Admin]).next().is_some()
+    }
+
     /// How senior the author of a removal is: the most that an admission under it says.
     pub(crate) fn rank(&self, graph: &Graph, claim: &Claim<'_>) -> Option<Rank> {
         self.ranks(graph, claim, &[Role::Admin])
@@ -196,7 +201,7 @@ impl Roster {
     }
 
     fn check_remove(&self, graph: &Graph, claim: &Claim<'_>, remove: &Remove) -> Result<(), Void> {
-        let is_admin = self.ranks(graph, claim, &[Role::Admin]).next().is_some();
+        let is_admin = self.is_admin(graph, claim);
         if is_admin && remove.office == claim.author {
             // Two who left at once might leave nobody.
             return Err(Void::NotAllowed);

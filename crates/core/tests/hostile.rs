@@ -551,3 +551,46 @@ fn runs_in_the_wrong_order_are_taken_together() {
     world.input(ids[0], Input::Received(mallory.id, frame));
     assert_agreed(&mut world, &ids, 2000);
 }
+
+/// Found by the simulator: it took its own old word from a peer, and passed it on.
+#[test]
+fn an_office_whose_disk_was_restored_takes_back_what_it_acknowledged_before() {
+    let (mut world, ids) = World::of(3);
+    let [denver, boston, mallory] = ids[..] else { unreachable!() };
+    let backup = world.offices[&denver].disk.clone();
+    world.publish(boston, "A", "2024-04-01");
+    world.settle();
+    let notices: Vec<_> = world.offices[&mallory].disk.notices.values().cloned().collect();
+    let before = notices.iter().find(|it| it.office == denver && it.acknowledgement().is_some());
+    let before = before.unwrap().clone();
+    world.cut(denver, boston);
+    world.cut(denver, mallory);
+    world.restore(denver, backup);
+    world.input(denver, Input::Connected(mallory));
+    let told = Message::Notices(vec![before.clone()]).encode();
+    world.input(denver, Input::Received(mallory, told));
+    let disk = &world.offices[&denver].disk;
+    let said = disk.notices.values().find(|it| it.office == denver && it.topic == before.topic);
+    let said = said.unwrap();
+    assert!(said.counter > before.counter, "nobody would hear it over what was said before");
+    let held = |hash: &EntryHash| disk.rows.iter().any(|row| row.hash == *hash);
+    assert!(said.acknowledgement().unwrap().heads.iter().all(held), "it doesn't hold that");
+}
+
+/// Found by the simulator: what a restored office acknowledged, by a clock that had been set back, was older to the
+/// others than what it had said before.
+#[test]
+fn an_office_whose_disk_and_clock_were_set_back_is_heard_again() {
+    let (mut world, ids) = World::of(3);
+    let [denver, boston, _] = ids[..] else { unreachable!() };
+    let backup = world.offices[&denver].disk.clone();
+    world.publish(boston, "A", "2024-04-01");
+    world.settle();
+    world.pass(-3_600_000);
+    world.restore(denver, backup);
+    world.publish(boston, "B", "2024-05-01");
+    for _ in 0..4 {
+        world.settle();
+    }
+    world.assert_agreed();
+}

@@ -217,6 +217,37 @@ fn whom_only_a_removed_office_admitted_lets_nobody_connect_once_it_knows() {
     assert!(!world.offices[&late].admits.contains(&denver), "it waits for its sponsor");
 }
 
+/// Found by the simulator: a leave was decided before, and what lay under it with it.
+#[test]
+fn who_leaves_has_no_say_in_which_admin_stays() {
+    let (mut world, founder) = World::new();
+    let admin = [Role::Admin, Role::Office];
+    let roles = [&[Role::Office][..], &admin, &admin];
+    let mut all = vec![founder];
+    for (seed, roles) in (2..).zip(roles) {
+        world.pass(1000);
+        all.push(join_as(&mut world, founder, seed, roles));
+        world.settle();
+    }
+    // Boston was invited before both, and Denver before Chicago.
+    let [_, boston, denver, chicago] = all[..] else { unreachable!() };
+    heal(&mut world, &all);
+    part(&mut world, &[founder, denver], &[boston, chicago]);
+    remove(&mut world, denver, chicago);
+    remove(&mut world, chicago, denver);
+    world.deliver();
+    remove(&mut world, boston, boston);
+    world.settle();
+    // Chicago hands all it has to the others, by way of Boston's old link.
+    world.link(boston, founder);
+    world.link(chicago, founder);
+    world.settle();
+    let left: BTreeSet<_> = members(&mut world, founder).iter().map(|it| it.office).collect();
+    let gone: BTreeSet<_> = former(&mut world, founder).iter().map(|it| it.office).collect();
+    assert_eq!(left, BTreeSet::from([founder, denver]));
+    assert_eq!(gone, BTreeSet::from([boston, chicago]));
+}
+
 #[test]
 fn an_admin_can_be_removed_by_a_junior_one_but_nobody_leaves_the_network_without() {
     let (mut world, [founder, denver, boston, chicago]) = four();

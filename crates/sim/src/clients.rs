@@ -8,8 +8,9 @@ use fasti_core::policy::{PolicyEvent, PolicyKind};
 use fasti_core::{Answer, Command, CommandError, Reply, RequestId};
 use serde_json::{Value, json};
 
+use crate::forge::MARK;
 use crate::oracle::{Broken, Invariant};
-use crate::world::{Happening, MILLISECOND, World};
+use crate::world::{Happening, MILLISECOND, SECOND, World};
 
 /// Part of what an office shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +18,7 @@ pub(crate) enum Part {
     Status,
     Events,
     Conflicts,
+    FormerMembers,
 }
 
 /// What was asked, to know what the answer is good for.
@@ -36,6 +38,10 @@ pub(crate) enum Asked {
     View(Part),
     /// Whether it knows that all hold all.
     Acknowledged,
+    /// Somebody's membership to end.
+    Remove,
+    /// To be succeeded by a new key.
+    Succeed { old: usize, new: usize },
 }
 
 /// What clients remember.
@@ -147,7 +153,10 @@ impl World {
             90..95 => (None, Command::Conflicts),
             _ => match self.clients.conflicts.pop() {
                 Some(conflict) => {
-                    let values: Vec<_> = conflict.values.iter().map(|v| v.value.clone()).collect();
+                    // Nobody keeps what a liar forged: it would be honestly written then.
+                    let values = conflict.values.iter().map(|v| v.value.clone());
+                    let values: Vec<_> =
+                        values.filter(|value| !value.to_string().contains(MARK)).collect();
                     let keep = self.dice.pick(&values).cloned().unwrap_or(json!("neither"));
                     (None, Command::Resolve { conflict: conflict.id, keep })
                 }
@@ -206,7 +215,14 @@ impl World {
             (Asked::Invite { newcomer }, Ok(_)) => {
                 self.after(MILLISECOND, Happening::Knock { newcomer });
             }
-            (Asked::Invite { .. }, Err(_)) => self.after(0, Happening::Invite),
+            (Asked::Invite { .. }, Err(_)) => self.after(SECOND, Happening::Invite),
+            (Asked::Remove, Ok(_)) => self.stats.removals += 1,
+            // People ask for what was true when they looked.
+            (Asked::Remove, Err(_)) => {}
+            (Asked::Succeed { old, new }, Ok(_)) => {
+                self.after(0, Happening::TakeOver { old, new });
+            }
+            (Asked::Succeed { .. }, Err(error)) => self.refused(at, &error)?,
             (Asked::Admit { newcomer }, Ok(_)) => self.let_in(newcomer, at)?,
             (Asked::Admit { .. }, Err(_)) => {}
             (Asked::View(part), Ok(answer)) => {
@@ -215,13 +231,16 @@ impl World {
                         (Part::Status, Answer::Status(status)) => view.status = Some(status),
                         (Part::Events, Answer::Events { events, .. }) => view.events = Some(events),
                         (Part::Conflicts, Answer::Conflicts(all)) => view.conflicts = Some(all),
+                        (Part::FormerMembers, Answer::FormerMembers(all)) => {
+                            view.former = Some(all);
+                        }
                         _ => {}
                     }
                 }
                 self.viewed(at)?;
             }
             (Asked::Acknowledged, Ok(Answer::Status(status))) => {
-                self.told_acknowledged(at, &status);
+                self.told_acknowledged(at, &status)?;
             }
             (_, Err(error)) => self.refused(at, &error)?,
             (asked, Ok(answer)) => {
@@ -237,7 +256,10 @@ impl World {
         if let Some(meter) = &mut self.meter {
             meter.published(written.entry, when);
         }
-        self.claim(at, &[written.entry], "answered for")
+        self.claim(at, &[written.entry], "answered for")?;
+        let number = self.shelf.known(&written.entry);
+        self.watch.answered.extend(number.filter(|_| self.is_honest(at)));
+        Ok(())
     }
 
     /// Nothing can have come between a write and the reading that was asked for with it.
@@ -256,6 +278,9 @@ impl World {
     /// Only these are honest reasons to refuse an honest edit.
     fn refused(&self, at: usize, error: &CommandError) -> Result<(), Broken> {
         match error {
+            _ if !self.is_honest(at) => Ok(()),
+            // It was removed, or is an admin who heard that he is none any more.
+            CommandError::NotAllowed(_) if self.is_named(at, self.offices[at].id) => Ok(()),
             CommandError::UnknownEvent(_)
             | CommandError::UnknownConflict(_)
             | CommandError::UnknownMember(_)

@@ -119,6 +119,12 @@ impl Disk {
         self.held.get(number / 64).is_some_and(|bits| bits & (1 << (number % 64)) != 0)
     }
 
+    /// Whether all that is on another disk is on this one.
+    pub(crate) fn holds_all(&self, other: &Self) -> bool {
+        let here = self.held.iter().chain(std::iter::repeat(&0));
+        other.held.iter().zip(here).all(|(there, here)| there & !here == 0)
+    }
+
     /// The node can't know any more which log it was writing.
     pub(crate) fn forget_incarnation(&mut self) {
         self.incarnation = None;

@@ -45,6 +45,9 @@ impl World {
         );
         self.some_time(faults.garbage_every_ms * MILLISECOND, Happening::Garbage);
         self.some_time(faults.equivocate_every_seconds * SECOND, Happening::Equivocate);
+        self.some_time(faults.remove_every_seconds * SECOND, Happening::Remove);
+        self.some_time(faults.rotate_every_seconds * SECOND, Happening::Rotate);
+        self.some_time(faults.lie_every_ms * MILLISECOND, Happening::Lie);
         self.some_time(scenario.clock.jump_every_seconds * SECOND, Happening::Jump);
         self.some_time(scenario.disk.snapshot_seconds * SECOND, Happening::Snapshot);
         self.some_time(2 * SECOND, Happening::Compare);
@@ -70,7 +73,7 @@ impl World {
         Ok(())
     }
 
-    fn someone_up(&mut self) -> Option<usize> {
+    pub(crate) fn someone_up(&mut self) -> Option<usize> {
         let up: Vec<usize> =
             (0..self.offices.len()).filter(|at| self.offices[*at].core.is_some()).collect();
         self.dice.pick(&up).copied()
@@ -131,6 +134,9 @@ impl World {
             Happening::Equivocate,
         );
         let at = self.dice.below(self.offices.len() as u64) as usize;
+        if self.scenario.faults.liars > 0 && self.is_honest(at) {
+            return Ok(());
+        }
         let office = &self.offices[at];
         let own = office.disk.rows.iter().rev();
         let own = own.filter(|row| row.entry.log.author == office.id && row.entry.seq > 1);
@@ -243,7 +249,7 @@ impl World {
         self.deliver(from, to, frame)
     }
 
-    fn garbage_frame(&mut self, from: usize) -> Vec<u8> {
+    pub(crate) fn garbage_frame(&mut self, from: usize) -> Vec<u8> {
         let rows = &self.offices[from].disk.rows;
         let bundle = fasti_core::log::bundle(
             self.dice.pick(rows).filter(|row| row.signature.is_some()).map(|row| (**row).clone()),
@@ -302,27 +308,29 @@ impl World {
 
     // ---- Newcomers ----
 
-    /// The founder invites somebody, when it is up.
+    /// An admin invites somebody, when one is up.
     pub(crate) fn invite(&mut self) -> Result<(), Broken> {
         if !self.unkind {
             return Ok(());
         }
-        if self.offices[0].core.is_none() {
+        let Some(admin) = self.some_admin() else {
             self.after(SECOND, Happening::Invite);
             return Ok(());
-        }
+        };
         let signer = Signer::from_seed(&self.dice.bytes());
         let newcomer = self.add_office(signer, crate::disk::Disk::default());
         let ticket = TicketId(ticket_key(newcomer).office().0);
         self.tickets.insert(ticket, newcomer);
+        let is_admin = self.scenario.admins > 1 && self.dice.chance(0.3);
+        self.offices[newcomer].admin = is_admin;
         let invite = Invite {
             ticket,
             name: format!("Newcomer {newcomer}"),
-            roles: vec![Role::Office],
+            roles: if is_admin { vec![Role::Admin, Role::Office] } else { vec![Role::Office] },
             expires: i64::MAX,
         };
-        self.ask(0, Asked::Invite { newcomer }, Command::Invite(invite));
-        self.work(0)
+        self.ask(admin, Asked::Invite { newcomer }, Command::Invite(invite));
+        self.work(admin)
     }
 
     /// A newcomer asks a member who knows of the ticket to let it in, and asks again later.
@@ -345,12 +353,15 @@ impl World {
         self.work(at)
     }
 
-    /// A newcomer was let in: it starts with an empty disk and knows its sponsor.
+    /// A newcomer was let in: it starts with an empty disk, and knows its sponsor and whom that named.
     pub(crate) fn let_in(&mut self, newcomer: usize, sponsor: usize) -> Result<(), Broken> {
         if self.offices[newcomer].started {
             return Ok(());
         }
-        self.offices[newcomer].sponsor = Some(sponsor);
+        let mut told = self.offices[sponsor].admits.clone();
+        told.insert(self.offices[sponsor].id);
+        told.remove(&self.offices[newcomer].id);
+        self.offices[newcomer].bootstrap = told;
         self.stats.joined += 1;
         self.open(newcomer)
     }

@@ -18,7 +18,10 @@
 //! 2. Once faults stop, all members hold the same and know it of each other, within a bound.
 //! 3. What a caller was told is written is there after any crash, and at the end everywhere. Nobody
 //!    acknowledges what is not durable.
-//! 6. Nothing that a peer sends stops a node, or makes the network talk for ever.
+//! 6. Nothing that a peer sends stops a node, makes it keep more than the limits say, or makes the network talk for
+//!    ever. Nobody believes of an honest office that it holds what it doesn't.
+//! 7. What removals cut off shows nowhere, and what they don't counts; an admin always remains; whom nobody removed
+//!    stays. (Honest offices that admit each other must agree: those whom a removal parted need not.)
 //!
 //! That the oracles bite is a test of its own: see [`Mutation`].
 //!
@@ -33,7 +36,9 @@
 //! | `network` | links, latency, loss, partitions |
 //! | `clients` | the people who edit, and what they were answered |
 //! | `faults` | crashes, partitions, garbage, clock jumps, joins |
-//! | `oracle` | what must hold |
+//! | `members` | removals, leaves, new keys |
+//! | `liars`, `forge` | members that lie; what they sign |
+//! | `oracle`, `standing` | what must hold; who belongs, and what counts of those who were removed |
 //! | `setup` | the network as a run finds it |
 //! | `measure` | how fast changes get around, and how often each |
 //! | `mutation` | bugs made on purpose |
@@ -45,7 +50,10 @@ mod clients;
 mod dice;
 mod disk;
 mod faults;
+mod forge;
+mod liars;
 mod measure;
+mod members;
 mod memo;
 mod mutation;
 mod network;
@@ -54,6 +62,7 @@ mod oracle;
 mod run;
 mod scenario;
 mod setup;
+mod standing;
 mod trace;
 mod world;
 

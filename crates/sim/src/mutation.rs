@@ -3,9 +3,15 @@
 
 #![expect(clippy::disallowed_types, reason = "HashOrder is the bug that the ban is there for")]
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
 
-use fasti_core::Input;
+use fasti_core::message::Message;
+use fasti_core::row::Row;
+use fasti_core::statement::Statement;
+use fasti_core::{EntryHash, Input, OfficeId};
+
+use crate::standing::named;
 
 /// A bug to run with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -29,9 +35,90 @@ pub enum Mutation {
     ForgetForks,
     /// A node panics over a frame that isn't one (invariant 6).
     PanicOnGarbage,
+    /// What a removed member wrote counts where it came before the removal did (invariant 7).
+    RemovedCount,
+    /// What others built upon before they knew of a removal loses its ground (invariant 7).
+    NoVouching,
+    /// Of admins who remove each other, the junior one stays (invariant 7).
+    NoSeniority,
+    /// A node believes that whoever ended a fetch has brought all that anybody had offered (invariant 2).
+    TrustLast,
     /// A node answers whatever it can't read by a greeting, which is answered in turn: the network
     /// never falls silent (invariant 6).
     Chatter,
+}
+
+impl Mutation {
+    /// Whether removals are judged by something else than what is there: see [`doctored`].
+    pub(crate) fn doctors(self) -> bool {
+        matches!(self, Self::RemovedCount | Self::NoVouching | Self::NoSeniority)
+    }
+}
+
+/// What a core that judges all its entries again, with a bug, takes for them when it looks for what removals cut off.
+pub(crate) fn doctored(mutation: Mutation, rows: &[Rc<Row>]) -> Vec<Row> {
+    let gone: BTreeSet<OfficeId> = named(rows).collect();
+    // What an entry is built upon, once those of removed members are left out.
+    let mut through: BTreeMap<EntryHash, Vec<EntryHash>> = BTreeMap::new();
+    let mut before: BTreeMap<OfficeId, Vec<EntryHash>> = BTreeMap::new();
+    let doctor = |row: &Rc<Row>| {
+        let mut row = (**row).clone();
+        let (author, link) = (row.entry.log.author, &mut row.entry.link);
+        match (mutation, Statement::decode(link.kind, &link.body)) {
+            (Mutation::RemovedCount, Ok(Statement::Remove(remove))) => {
+                link.parents.extend(before.get(&remove.office).into_iter().flatten());
+            }
+            (Mutation::NoVouching, _) => {
+                let stay = |it: &EntryHash| through.get(it).cloned().unwrap_or_else(|| vec![*it]);
+                link.parents = link.parents.iter().flat_map(stay).collect();
+                if gone.contains(&author) {
+                    let mut ground = link.parents.clone();
+                    ground.extend(through.get(&row.entry.prev).into_iter().flatten());
+                    ground.sort();
+                    ground.dedup();
+                    through.insert(row.hash, ground);
+                }
+            }
+            (Mutation::NoSeniority, Ok(Statement::Invite(_))) => {
+                // The times are equal at the start, and then the hash decides.
+                let mut first = [0; 8];
+                first.copy_from_slice(&row.hash.0[..8]);
+                link.time = -((u64::from_be_bytes(first) >> 1) as i64);
+            }
+            _ => {}
+        }
+        before.entry(author).or_default().push(row.hash);
+        row
+    };
+    rows.iter().map(doctor).collect()
+}
+
+/// What a trusting node remembers.
+#[derive(Default)]
+pub(crate) struct Trust {
+    offered: BTreeSet<EntryHash>,
+    brought: BTreeSet<EntryHash>,
+}
+
+impl Trust {
+    /// A frame as a trusting node reads it, and what it hears then from all its peers.
+    pub(crate) fn read(&mut self, frame: Vec<u8>) -> Vec<Vec<u8>> {
+        match Message::decode(&frame) {
+            Ok(Message::Frontier { boot, ask, entries, mut lines }) => {
+                lines.retain(|line| !self.brought.contains(&line.hash));
+                self.offered.extend(lines.iter().map(|line| line.hash));
+                vec![Message::Frontier { boot, ask, entries, lines }.encode()]
+            }
+            // The chunk, and then nobody offers anything any more.
+            Ok(Message::Chunk { last: true, .. }) => {
+                self.brought.append(&mut self.offered);
+                let nothing =
+                    Message::Frontier { boot: 0, ask: false, entries: 0, lines: Vec::new() };
+                vec![frame, nothing.encode()]
+            }
+            _ => vec![frame],
+        }
+    }
 }
 
 /// The inputs in the order of a hash map with random keys.

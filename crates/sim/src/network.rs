@@ -2,6 +2,7 @@
 //! crash or a partition one end may talk into the void for seconds before a ping fails. Frames on one
 //! connection keep their order and arrive once, unless the scenario is worse than TCP and QUIC are.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use fasti_core::ids::EntryHash;
@@ -118,6 +119,8 @@ impl World {
             return;
         }
         self.stats.frames += 1;
+        self.honest_frames += u64::from(self.is_honest(from) && self.is_honest(to));
+        self.overheard(from, frame);
         self.stats.bytes += frame.bytes.len() as u64;
         let now = self.now;
         self.trace.note(now, from, "send", &frame.bytes, || {
@@ -183,6 +186,7 @@ impl World {
             self.after(delay, Happening::Gone { at: from, peer: to, epoch });
             return Ok(());
         }
+        self.overheard(to, frame);
         if let Some(meter) = &mut self.meter {
             meter.pushed(to, &frame.pushed);
         }
@@ -195,7 +199,19 @@ impl World {
     /// Hands a frame to an office, honest or not.
     pub(crate) fn deliver(&mut self, from: usize, to: usize, bytes: Vec<u8>) -> Result<(), Broken> {
         let peer = self.offices[from].id;
-        self.input(to, Input::Received(peer, bytes))
+        if self.mutation != Mutation::TrustLast {
+            return self.input(to, Input::Received(peer, bytes));
+        }
+        let mut frames = self.offices[to].trust.read(bytes).into_iter();
+        let first = frames.next().unwrap_or_default();
+        self.input(to, Input::Received(peer, first))?;
+        for frame in frames {
+            for other in self.linked_with(to) {
+                let other = self.offices[other].id;
+                self.input(to, Input::Received(other, frame.clone()))?;
+            }
+        }
+        Ok(())
     }
 
     /// The entries that a frame pushes, if somebody counts.
@@ -229,6 +245,22 @@ impl World {
         }
     }
 
+    /// Whether an office lets another connect. Liars talk to anybody.
+    pub(crate) fn admits(&self, at: usize, peer: usize) -> bool {
+        !self.is_honest(at) || self.offices[at].admits.contains(&self.offices[peer].id)
+    }
+
+    /// Whom an office lets connect has changed: links with others go down at once.
+    pub(crate) fn admit(&mut self, at: usize, members: BTreeSet<OfficeId>) {
+        self.offices[at].admits = members;
+        for peer in self.linked_with(at) {
+            if !self.admits(at, peer) {
+                let epoch = self.link(at, peer).epoch;
+                self.after(0, Happening::Gone { at, peer, epoch });
+            }
+        }
+    }
+
     fn plan_dial(&mut self, from: usize, to: usize, within: [u64; 2]) {
         let side = end(from, to);
         let link = self.link(from, to);
@@ -247,7 +279,8 @@ impl World {
             return Ok(());
         }
         let answers = self.offices[to].core.is_some()
-            && self.offices[to].admits.contains(&caller.id)
+            && self.admits(from, to)
+            && self.admits(to, from)
             && !self.is_cut(from, to)
             && !self.is_cut(to, from);
         if !answers {

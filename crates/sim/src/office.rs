@@ -2,7 +2,8 @@
 //! busy wait and share the next step (group commit); what a step wants to tell the world comes out
 //! when its commit is durable; a crash loses all the rest.
 
-use std::collections::BTreeSet;
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -10,12 +11,13 @@ use fasti_core::entry::Signer;
 use fasti_core::log::Chunks;
 use fasti_core::message::Message;
 use fasti_core::{
-    Command, Config, Core, Effect, Input, Instant, LogId, Now, OfficeId, RequestId, Stored,
+    Command, Config, Core, Effect, Input, Instant, Load, LogId, Now, OfficeId, RequestId, Stored,
     TicketId, Write,
 };
 
 use crate::disk::Disk;
-use crate::mutation::{Mutation, shuffle};
+use crate::liars::Lies;
+use crate::mutation::{Mutation, Trust, doctored, shuffle};
 use crate::network::Lane;
 use crate::oracle::{Broken, Invariant};
 use crate::world::{Happening, MILLISECOND, World};
@@ -54,10 +56,27 @@ pub(crate) struct Office {
     /// Whom it lets connect.
     pub(crate) admits: BTreeSet<OfficeId>,
     pub(crate) tickets: BTreeSet<TicketId>,
-    /// Whom a newcomer knows from its ticket.
-    pub(crate) sponsor: Option<usize>,
+    /// Admitted as an admin, as far as people know.
+    pub(crate) admin: bool,
+    /// What it needs to lie, if it does.
+    pub(crate) lies: Option<Lies>,
+    /// What its core was last seen to keep.
+    load: Load,
+    /// For a mutation.
+    pub(crate) trust: Trust,
+    /// It goes on under another key, and never starts again.
+    pub(crate) retired: bool,
+    /// Whom a newcomer knows from its sponsor.
+    pub(crate) bootstrap: BTreeSet<OfficeId>,
     /// It has been started once.
     pub(crate) started: bool,
+}
+
+impl Office {
+    /// Whether it holds something that changes what earlier entries count for, and has not judged them again yet.
+    pub(crate) fn judging_due(&self) -> bool {
+        self.load.judging_due
+    }
 }
 
 impl World {
@@ -85,7 +104,12 @@ impl World {
             wanted: BTreeSet::new(),
             admits: BTreeSet::new(),
             tickets: BTreeSet::new(),
-            sponsor: None,
+            admin: false,
+            lies: None,
+            load: Load::default(),
+            trust: Trust::default(),
+            retired: false,
+            bootstrap: BTreeSet::new(),
             started: false,
         });
         place
@@ -103,7 +127,7 @@ impl World {
     }
 
     fn open_with(&mut self, at: usize, settled: bool) -> Result<(), Broken> {
-        if self.offices[at].core.is_some() {
+        if self.offices[at].core.is_some() || self.offices[at].retired {
             return Ok(());
         }
         let now = self.clocks(at);
@@ -111,10 +135,20 @@ impl World {
         let office = &self.offices[at];
         let mut config = Config::new(self.network, office.signer.clone(), seed);
         config.verifier = self.memo.clone();
-        let sponsor = office.sponsor.map(|sponsor| (self.offices[sponsor].id, Vec::new()));
-        config.bootstrap = sponsor.into_iter().collect();
-        let rows = || Ok(office.disk.rows.iter().map(|row| Ok::<_, Infallible>((**row).clone())));
+        config.bootstrap = office.bootstrap.iter().map(|it| (*it, Vec::new())).collect();
         let stored = Stored { settled, ..office.disk.stored() };
+        let rows = &office.disk.rows;
+        // Whoever judges again reads them all together first, and then one by one.
+        let doctored = match self.mutation.doctors() && stored.judge_again {
+            true => Cell::new(Some(doctored(self.mutation, rows))),
+            false => Cell::new(None),
+        };
+        let rows = || {
+            let bad = doctored.take();
+            let good = rows.iter().skip(bad.as_ref().map_or(0, Vec::len));
+            let good = good.map(|row| (**row).clone());
+            Ok(bad.into_iter().flatten().chain(good).map(Ok::<_, Infallible>))
+        };
         let opened = catch_unwind(AssertUnwindSafe(|| Core::open(config, stored, rows, now)));
         let core = match opened {
             Ok(Ok(core)) => core,
@@ -213,6 +247,7 @@ impl World {
         }
         let fragile = self.mutation == Mutation::PanicOnGarbage;
         self.stats.steps += 1;
+        let count = inputs.len();
         let mut inputs = inputs.into_iter();
         let taken = catch_unwind(AssertUnwindSafe(|| {
             while !core.is_stale()
@@ -223,9 +258,9 @@ impl World {
                 }
                 core.handle(now, input);
             }
-            (core.step(now), core.next_due())
+            (core.step(now), core.next_due(), core.load())
         }));
-        let (step, (due, _)) = taken.map_err(|panic| Broken::panic(at, &*panic))?;
+        let (step, (due, _), load) = taken.map_err(|panic| Broken::panic(at, &*panic))?;
         self.offices[at].inbox = inputs.collect();
         let mut writes = Vec::new();
         let effects = step.persist(|step| {
@@ -233,6 +268,8 @@ impl World {
             Ok::<_, Infallible>(())
         });
         let effects = effects.unwrap_or_else(|never| match never {});
+        self.offices[at].load = load;
+        self.check_load(at, count, &effects, load)?;
         self.plan_due(at, due);
         if writes.is_empty() {
             return self.release(at, effects);
@@ -289,6 +326,14 @@ impl World {
 
     /// Carries out effects.
     fn release(&mut self, at: usize, effects: Vec<Effect>) -> Result<(), Broken> {
+        // What a peer wants replaces what it wanted before.
+        let last_want: BTreeMap<OfficeId, u32> = effects
+            .iter()
+            .filter_map(|effect| match effect {
+                Effect::Serve { to, fetch, .. } => Some((*to, *fetch)),
+                _ => None,
+            })
+            .collect();
         for effect in effects {
             match effect {
                 Effect::Reply(request, reply) => self.replied(at, request, reply)?,
@@ -296,15 +341,20 @@ impl World {
                     self.check_claims(at, &frame)?;
                     let frame = self.frame(frame);
                     for peer in to {
-                        if let Some(peer) = self.places.get(&peer).copied() {
+                        if let Some(peer) = self.places.get(&peer).copied()
+                            && !self.keeps_back(at)
+                        {
                             self.send(at, peer, Lane::Push, &frame);
                         }
                     }
                 }
-                Effect::Serve { to, fetch, from, end } => self.serve(at, &to, fetch, from, end),
+                Effect::Serve { to, fetch, from, end } if last_want.get(&to) == Some(&fetch) => {
+                    self.serve(at, &to, fetch, from, end);
+                }
+                Effect::Serve { .. } => {}
                 Effect::Admit { members, tickets } => {
-                    self.offices[at].admits = members;
                     self.offices[at].tickets = tickets;
+                    self.admit(at, members);
                 }
                 Effect::Neighbours(neighbours) => {
                     self.want(at, neighbours.into_keys().collect());
@@ -331,7 +381,7 @@ impl World {
         if self.mutation == Mutation::SkipRange && !from.is_empty() {
             from.remove(0);
         }
-        let from: std::collections::BTreeMap<LogId, u64> = from.into_iter().collect();
+        let from: BTreeMap<LogId, u64> = from.into_iter().collect();
         let mut chunks = Chunks::new();
         let mut messages = Vec::new();
         for row in self.offices[at].disk.rows.iter().take(end as usize) {
@@ -342,6 +392,9 @@ impl World {
             }
         }
         messages.push(Message::Chunk { fetch, last: true, bundle: chunks.finish() });
+        if !self.is_honest(at) {
+            self.withhold(at, peer, fetch, &mut messages);
+        }
         for message in messages {
             let frame = self.frame(message.encode());
             self.send(at, peer, Lane::Sync, &frame);

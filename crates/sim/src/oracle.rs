@@ -4,10 +4,10 @@ use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 
 use fasti_core::command::EventsQuery;
-use fasti_core::command::{ConflictView, EventView, StatusView};
+use fasti_core::command::{ConflictView, EventView, FormerMemberView, StatusView};
 use fasti_core::message::Message;
 use fasti_core::notice::Topic;
-use fasti_core::{Command, Digest, Write};
+use fasti_core::{Command, Digest, Effect, Load, OfficeId, Write};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
@@ -15,6 +15,11 @@ use crate::clients::{Asked, Part};
 use crate::disk::Disk;
 use crate::network::TAG_NOTICES;
 use crate::world::{SECOND, World};
+
+/// Frames that a step may send because of one input: what it asks in return, to whom it passes on what was new; and
+/// others that are due.
+const FRAMES_PER_INPUT: usize = 4;
+const FRAMES_PER_STEP: usize = 16;
 
 /// What was broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +33,9 @@ pub enum Invariant {
     AnsweredIsKept,
     /// 6: nothing that comes from outside stops a node or makes it talk for ever.
     NothingStopsANode,
+    /// 7: what a removed member writes later changes nothing; who is not removed stays a member, with what it
+    /// wrote; an admin always remains.
+    RemovedCountsForNothing,
     /// Honest offices never see an alarm, a void entry or a fork.
     HonestRunsAreQuiet,
 }
@@ -39,6 +47,7 @@ impl std::fmt::Display for Invariant {
             Self::AllAgreeInTheEnd => "invariant 2 (all agree in the end)",
             Self::AnsweredIsKept => "invariant 3 (what was answered is kept)",
             Self::NothingStopsANode => "invariant 6 (nothing stops a node)",
+            Self::RemovedCountsForNothing => "invariant 7 (who was removed counts for nothing)",
             Self::HonestRunsAreQuiet => "honest runs raise no alarm",
         })
     }
@@ -72,6 +81,7 @@ pub(crate) struct View {
     pub(crate) status: Option<StatusView>,
     pub(crate) events: Option<Vec<EventView>>,
     pub(crate) conflicts: Option<Vec<ConflictView>>,
+    pub(crate) former: Option<Vec<FormerMemberView>>,
 }
 
 /// What has been seen so far.
@@ -83,13 +93,25 @@ pub(crate) struct Watch {
     /// a caller are written.
     claimed: BTreeMap<usize, BTreeSet<u32>>,
     /// Entries that an office claimed, lost with its disk, and others have.
-    elsewhere: BTreeSet<u32>,
+    elsewhere: BTreeMap<usize, BTreeSet<u32>>,
+    /// Entries that honest offices told a caller are written.
+    pub(crate) answered: BTreeSet<u32>,
     /// Offices asked for a view that have not answered yet.
     pub(crate) views: BTreeMap<usize, View>,
     /// What each office asked lately doesn't know of the others.
     acknowledged: BTreeMap<usize, Option<String>>,
     /// Whether garbage was sent, which honest nodes may raise alarms about.
     pub(crate) garbage: bool,
+}
+
+impl Watch {
+    /// An office goes on under another key, with what it had.
+    pub(crate) fn moved(&mut self, old: usize, new: usize) {
+        let claimed = self.claimed.remove(&old).unwrap_or_default();
+        self.claimed.insert(new, claimed);
+        let elsewhere = self.elsewhere.remove(&old).unwrap_or_default();
+        self.elsewhere.insert(new, elsewhere);
+    }
 }
 
 impl World {
@@ -105,28 +127,35 @@ impl World {
         self.ask(at, Asked::View(Part::Status), Command::Status);
         self.ask(at, Asked::View(Part::Events), Command::Events(query));
         self.ask(at, Asked::View(Part::Conflicts), Command::Conflicts);
+        self.ask(at, Asked::View(Part::FormerMembers), Command::FormerMembers);
         self.work(at)
     }
 
     /// Compares what an office shows with what others showed at the same frontier.
     pub(crate) fn viewed(&mut self, at: usize) -> Result<(), Broken> {
         let complete = self.watch.views.get(&at).is_some_and(|view| {
-            view.status.is_some() && view.events.is_some() && view.conflicts.is_some()
+            view.status.is_some()
+                && view.events.is_some()
+                && view.conflicts.is_some()
+                && view.former.is_some()
         });
         if !complete {
             return Ok(());
         }
-        let Some(View { status: Some(status), events, conflicts }) = self.watch.views.remove(&at)
-        else {
+        let view = self.watch.views.remove(&at);
+        let Some(View { status: Some(status), events, conflicts, former }) = view else {
             return Ok(());
         };
+        if !self.is_honest(at) {
+            return Ok(());
+        }
         let members: Vec<_> = status
             .members
             .iter()
             .map(|member| (member.office, &member.name, &member.roles, member.shared_ticket))
             .collect();
         let text = json!({
-            "events": events, "conflicts": conflicts, "members": members,
+            "events": events, "conflicts": conflicts, "members": members, "former": former,
             "counts": [status.events, status.entries, status.conflicts],
         })
         .to_string();
@@ -134,6 +163,12 @@ impl World {
         self.trace.note(self.now, at, "shows", &hash, || {
             format!("{} entries, {:?}", status.entries, status.frontier)
         });
+        self.check_standing(at, &text)?;
+        self.check_admins(at, &status.members)?;
+        self.check_believed(at, &status)?;
+        if self.offices[at].judging_due() {
+            return Ok(());
+        }
         let keep = if self.offices.len() <= 64 { text.clone() } else { String::new() };
         let (other, seen, before) =
             self.watch.shown.entry(status.frontier).or_insert((at, hash, keep));
@@ -146,7 +181,9 @@ impl World {
             return Err(Broken::new(Invariant::EqualFrontiersShowTheSame, detail));
         }
         let forks = if self.scenario.faults.forks() { 0 } else { status.forks };
-        if self.offices.len() <= 64 && (status.deferred, status.void, forks) != (0, 0, 0) {
+        let removes = self.scenario.faults.removes() || self.scenario.faults.liars > 0;
+        let void = if removes { 0 } else { status.void };
+        if self.offices.len() <= 64 && (status.deferred, void, forks) != (0, 0, 0) {
             let detail = format!(
                 "office {at} has {} deferred and {} void entries and {} forks",
                 status.deferred, status.void, status.forks
@@ -168,22 +205,26 @@ impl World {
 
     // ---- 2 ----
 
-    /// Whether all offices are up and hold the same; if not, why not.
+    /// Whether all honest offices are up, and those that could be in touch hold the same; if not, why not.
     pub(crate) fn disagreement(&mut self) -> Option<String> {
-        let mut first: Option<(Digest, u64)> = None;
-        for at in 0..self.offices.len() {
-            if !self.offices[at].started {
-                continue;
-            }
-            let Some(core) = &mut self.offices[at].core else {
-                return Some(format!("office {at} is down"));
-            };
-            let (digest, entries) = (core.frontier(), core.entries());
-            let (expected, expected_entries) = *first.get_or_insert((digest, entries));
-            if digest != expected {
-                return Some(format!(
-                    "office {at} holds {entries} entries and office 0 {expected_entries}, at other frontiers"
-                ));
+        for circle in self.circles() {
+            let mut first: Option<(usize, Digest, u64)> = None;
+            for at in circle {
+                let office = &mut self.offices[at];
+                let judging_due = office.judging_due();
+                let Some(core) = office.core.as_mut().filter(|core| !core.is_stale()) else {
+                    return Some(format!("office {at} is down"));
+                };
+                if judging_due {
+                    return Some(format!("office {at} has yet to judge what it holds"));
+                }
+                let (digest, entries) = (core.frontier(), core.entries());
+                let (other, expected, held) = *first.get_or_insert((at, digest, entries));
+                if digest != expected {
+                    return Some(format!(
+                        "office {at} holds {entries} entries and office {other} {held}, at other frontiers"
+                    ));
+                }
             }
         }
         None
@@ -194,7 +235,8 @@ impl World {
         self.watch.acknowledged.clear();
         let stride = self.offices.len().div_ceil(64);
         for at in (0..self.offices.len()).step_by(stride) {
-            if self.offices[at].started {
+            let office = &self.offices[at];
+            if self.is_honest(at) && office.started && !office.retired {
                 self.watch.acknowledged.insert(at, Some("has not said what it knows".into()));
                 self.ask(at, Asked::Acknowledged, Command::Status);
                 self.work(at)?;
@@ -203,13 +245,46 @@ impl World {
         Ok(())
     }
 
-    /// What an office knows about the others.
-    pub(crate) fn told_acknowledged(&mut self, at: usize, status: &StatusView) {
-        let behind = status.members.iter().find(|member| !member.acknowledged).map(|member| {
+    /// What an office knows about the others: those honest ones that it could be in touch with.
+    pub(crate) fn told_acknowledged(
+        &mut self,
+        at: usize,
+        status: &StatusView,
+    ) -> Result<(), Broken> {
+        let in_touch = |office: &OfficeId| {
+            let peer = self.places.get(office).copied();
+            peer.is_none_or(|peer| {
+                let honest = self.is_honest(peer) && !self.offices[peer].retired;
+                honest && (peer == at || self.admits(peer, at) && self.admits(at, peer))
+            })
+        };
+        let mut behind =
+            status.members.iter().filter(|it| !it.acknowledged && in_touch(&it.office));
+        let behind = behind.next().map(|member| {
             let peer = self.places.get(&member.office);
-            format!("doesn't know that office {peer:?} holds all, but {} entries", member.behind)
+            format!(
+                "doesn't know that office {peer:?} holds all, but lacks {} entries",
+                member.behind
+            )
         });
         self.watch.acknowledged.insert(at, behind);
+        self.check_believed(at, status)
+    }
+
+    /// Nobody believes of an honest office that it holds more than it does, whatever liars say or repeat.
+    fn check_believed(&self, at: usize, status: &StatusView) -> Result<(), Broken> {
+        if !self.is_honest(at) || self.scenario.faults.restore > 0.0 {
+            return Ok(());
+        }
+        for member in status.members.iter().filter(|member| member.acknowledged) {
+            let Some(peer) = self.places.get(&member.office).copied() else { continue };
+            let lacks = || !self.offices[peer].disk.holds_all(&self.offices[at].disk);
+            if peer != at && self.is_honest(peer) && !self.offices[peer].retired && lacks() {
+                let detail = format!("office {at} believes that {peer} holds all, and it doesn't");
+                return Err(Broken::new(Invariant::AnsweredIsKept, detail));
+            }
+        }
+        Ok(())
     }
 
     /// Who does not know that all hold all.
@@ -227,6 +302,9 @@ impl World {
         hashes: &[fasti_core::EntryHash],
         what: &str,
     ) -> Result<(), Broken> {
+        if !self.is_honest(at) {
+            return Ok(());
+        }
         for hash in hashes {
             let number = self.shelf.known(hash);
             let Some(number) = number.filter(|number| self.offices[at].disk.holds(*number)) else {
@@ -279,20 +357,32 @@ impl World {
         let (kept, gone): (BTreeSet<u32>, BTreeSet<u32>) =
             claimed.into_iter().partition(|number| backup.holds(*number));
         self.watch.claimed.insert(at, kept);
-        self.watch.elsewhere.extend(gone);
+        let elsewhere = self.watch.elsewhere.entry(at).or_default();
+        elsewhere.extend(gone);
         let others = self.offices.iter().enumerate().filter(|(other, _)| *other != at);
+        let others = others.filter(|(_, it)| it.lies.is_none() && !it.retired);
         let disks: Vec<&Disk> = others.map(|(_, it)| &it.disk).chain([backup]).collect();
-        self.watch.elsewhere.retain(|number| disks.iter().any(|disk| disk.holds(*number)));
+        for elsewhere in self.watch.elsewhere.values_mut() {
+            elsewhere.retain(|number| disks.iter().any(|disk| disk.holds(*number)));
+        }
     }
 
-    /// At the end every office holds what any was seen to claim.
+    /// At the end every office holds what any that it could be in touch with was seen to claim.
     pub(crate) fn check_everywhere(&self) -> Result<(), Broken> {
-        let claimed = self.watch.claimed.values().flatten().chain(&self.watch.elsewhere);
-        let claimed: BTreeSet<u32> = claimed.copied().collect();
-        for (at, office) in self.offices.iter().enumerate().filter(|(_, office)| office.started) {
-            if claimed.iter().any(|number| !office.disk.holds(*number)) {
-                let detail = format!("office {at} never got an entry that another answered for");
-                return Err(Broken::new(Invariant::AnsweredIsKept, detail));
+        // Whoever had what a restored disk lacks may have been removed with it.
+        let removes = self.scenario.faults.removes();
+        for circle in self.circles() {
+            let claimed = circle.iter().filter_map(|at| self.watch.claimed.get(at));
+            let elsewhere = circle.iter().filter_map(|at| self.watch.elsewhere.get(at));
+            let claimed = claimed.chain(elsewhere.filter(|_| !removes));
+            let claimed: BTreeSet<u32> = claimed.flatten().copied().collect();
+            for at in &circle {
+                let disk = &self.offices[*at].disk;
+                if claimed.iter().any(|number| !disk.holds(*number)) {
+                    let detail =
+                        format!("office {at} never got an entry that another answered for");
+                    return Err(Broken::new(Invariant::AnsweredIsKept, detail));
+                }
             }
         }
         Ok(())
@@ -300,17 +390,57 @@ impl World {
 
     // ---- 6 and honesty ----
 
+    /// What a node keeps for its peers' sake, and what it sends because of one input, is within the limits of
+    /// docs/protocol.md.
+    pub(crate) fn check_load(
+        &mut self,
+        at: usize,
+        inputs: usize,
+        effects: &[Effect],
+        load: Load,
+    ) -> Result<(), Broken> {
+        if !self.is_honest(at) || self.offices.len() > 64 {
+            return Ok(());
+        }
+        let offices = self.offices.len();
+        let sent = effects.iter().filter(|it| matches!(it, Effect::Push { .. })).count();
+        let bounds = [
+            ("bundles that wait", load.waiting, 4096),
+            ("bytes that wait", load.waiting_bytes, 8 << 20),
+            ("lines that were offered", load.offered, 100_000 * offices),
+            ("notices", load.notices, 2 * offices),
+            ("frames sent in a step", sent, FRAMES_PER_STEP + FRAMES_PER_INPUT * inputs),
+        ];
+        match bounds.into_iter().find(|(_, found, max)| found > max) {
+            None => Ok(()),
+            Some((what, found, max)) => {
+                let detail = format!("office {at}: {found} {what}, {max} at most");
+                Err(Broken::new(Invariant::NothingStopsANode, detail))
+            }
+        }
+    }
+
     /// An operator is told something.
     pub(crate) fn alarmed(&mut self, at: usize, text: String) -> Result<(), Broken> {
         self.trace.note(self.now, at, "alarm", text.as_bytes(), || text.clone());
         // What a peer sends may be refused aloud; anything else is our own doing.
         let about_peer = text.starts_with("refused entries that came from")
             || text.starts_with("a frame from")
-            || text.contains("was refused");
+            || text.contains("was refused")
+            || text.contains("writes more than is taken from it");
         // A clock that jumped back makes what is fetched after a restore look younger than the start.
         let about_fork = text.contains("signed two different histories")
             || text.contains("was written elsewhere");
-        if self.watch.garbage && about_peer || self.scenario.faults.forks() && about_fork {
+        let faults = &self.scenario.faults;
+        // Liars must not bring honest offices into disrepute.
+        let mut liars = self.offices.iter().filter(|office| office.lies.is_some());
+        let about_liar = liars.any(|liar| text.contains(&liar.id.to_string()));
+        let fork_is_known =
+            faults.forks() && (about_liar || faults.liars == 0 || faults.restore > 0.0);
+        if about_peer && (self.watch.garbage || about_liar)
+            || about_fork && fork_is_known
+            || !self.is_honest(at)
+        {
             return Ok(());
         }
         let detail = format!("office {at}: {text}");

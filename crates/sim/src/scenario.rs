@@ -13,6 +13,9 @@ pub struct Scenario {
     pub about: String,
     /// Members at the start.
     pub offices: usize,
+    /// How many of them are admins: the first ones.
+    #[serde(default = "one")]
+    pub admins: usize,
     /// For how long there are edits and faults, in simulated seconds.
     pub seconds: u64,
     /// Within how many simulated seconds after that all must agree and know it. Three minutes: a
@@ -156,6 +159,16 @@ pub struct Faults {
     pub garbage_every_ms: u64,
     /// Offices that join in the course of the run.
     pub joins: usize,
+    /// An admin removes somebody, or two of them each other; or an office leaves.
+    pub remove_every_seconds: u64,
+    /// No more removals than this.
+    pub removals_max: u64,
+    /// An office goes on under a new key.
+    pub rotate_every_seconds: u64,
+    /// Members at the start that lie; never the founder.
+    pub liars: usize,
+    /// How often one of them does, in milliseconds, besides what it does when it is asked: see `liars`.
+    pub lie_every_ms: u64,
 }
 
 impl Default for Faults {
@@ -172,11 +185,21 @@ impl Default for Faults {
             divide_seconds: 0,
             garbage_every_ms: 0,
             joins: 0,
+            remove_every_seconds: 0,
+            removals_max: 3,
+            rotate_every_seconds: 0,
+            liars: 0,
+            lie_every_ms: 0,
         }
     }
 }
 
 impl Faults {
+    /// Whether members may be removed.
+    pub(crate) fn removes(&self) -> bool {
+        self.remove_every_seconds > 0 || self.rotate_every_seconds > 0
+    }
+
     /// Whether an author may come to have two histories.
     pub(crate) fn forks(&self) -> bool {
         self.restore > 0.0 || self.equivocate_every_seconds > 0
@@ -185,6 +208,10 @@ impl Faults {
 
 fn heal_seconds() -> u64 {
     180
+}
+
+fn one() -> usize {
+    1
 }
 
 /// Why a scenario can't be used.

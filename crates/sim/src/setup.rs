@@ -9,6 +9,7 @@ use fasti_core::{Command, Config, Core, Input, Stored, TicketId, Write, found};
 
 use crate::disk::Disk;
 use crate::faults::ticket_key;
+use crate::liars::Lies;
 use crate::mutation::Mutation;
 use crate::oracle::{Broken, Invariant};
 use crate::world::World;
@@ -20,8 +21,15 @@ impl World {
         let signers: Vec<Signer> =
             (0..count).map(|_| Signer::from_seed(&self.dice.bytes())).collect();
         let disks = self.found(&signers)?;
-        for (signer, disk) in signers.into_iter().zip(disks) {
+        for (at, (signer, disk)) in signers.into_iter().zip(disks).enumerate() {
             self.add_office(signer, disk);
+            self.offices[at].admin = at < self.scenario.admins;
+        }
+        for _ in 0..self.scenario.faults.liars.min(count - 1) {
+            let honest: Vec<usize> = (1..count).filter(|at| self.is_honest(*at)).collect();
+            if let Some(at) = self.dice.pick(&honest) {
+                self.offices[*at].lies = Some(Lies::default());
+            }
         }
         for at in 0..count {
             self.open(at)?;
@@ -48,7 +56,11 @@ impl World {
             let invite = Invite {
                 ticket: TicketId(key.office().0),
                 name: format!("Office {at}"),
-                roles: vec![Role::Office],
+                roles: if at < self.scenario.admins {
+                    vec![Role::Admin, Role::Office]
+                } else {
+                    vec![Role::Office]
+                },
                 expires: i64::MAX,
             };
             let admit = Admit::new(&network, signer.office(), &key);
@@ -63,6 +75,7 @@ impl World {
         });
         let mut common = Disk::default();
         common.commit(&mut self.shelf, &writes, Mutation::None).map_err(broken)?;
+        self.base = common.rows.len();
         let mut disks = vec![common; signers.len()];
         disks[0]
             .commit(&mut self.shelf, &[Write::Incarnation(log.incarnation)], Mutation::None)

@@ -30,72 +30,49 @@ pub(crate) const MILLISECOND: u64 = 1_000;
 /// Something that will happen. Offices and link ends are numbers: their places in `World::offices`.
 pub(crate) enum Happening {
     /// A frame arrives over the link's connection with this number.
-    Arrive {
-        from: usize,
-        to: usize,
-        epoch: u32,
-        frame: Rc<Frame>,
-    },
+    Arrive { from: usize, to: usize, epoch: u32, frame: Rc<Frame> },
     /// A dialler learns that its connection stands.
-    Established {
-        at: usize,
-        peer: usize,
-        epoch: u32,
-    },
+    Established { at: usize, peer: usize, epoch: u32 },
     /// An end notices, if it is still so, that it hears nothing any more.
-    Silence {
-        at: usize,
-        peer: usize,
-        epoch: u32,
-    },
+    Silence { at: usize, peer: usize, epoch: u32 },
     /// An end learns that the other one is gone.
-    Gone {
-        at: usize,
-        peer: usize,
-        epoch: u32,
-    },
+    Gone { at: usize, peer: usize, epoch: u32 },
     /// An office tries to connect.
-    Dial {
-        from: usize,
-        to: usize,
-    },
+    Dial { from: usize, to: usize },
     /// A commit is durable, if the office still runs in this life.
-    Durable {
-        at: usize,
-        life: u32,
-    },
+    Durable { at: usize, life: u32 },
     /// A deadline of the core.
-    Due {
-        at: usize,
-        life: u32,
-    },
+    Due { at: usize, life: u32 },
     /// An office comes back.
-    Restart {
-        at: usize,
-    },
+    Restart { at: usize },
     /// Somebody edits.
     Edit,
     /// An office crashes.
     Crash,
     /// The network divides ...
-    Divide {
-        planned: bool,
-    },
+    Divide { planned: bool },
     /// ... and heals.
-    Heal {
-        partition: u64,
-    },
+    Heal { partition: u64 },
     /// A frame that no honest peer would send.
     Garbage,
+    /// A member signs another entry for a place of its log.
     Equivocate,
+    /// A liar lies.
+    Lie,
+    /// A liar keeps a fetch going and brings nothing.
+    Drip { from: usize, to: usize, fetch: u32 },
+    /// Somebody is removed.
+    Remove,
+    /// An office draws a new key.
+    Rotate,
+    /// It goes on under it, if others have heard of it.
+    TakeOver { old: usize, new: usize },
     /// A wall clock jumps.
     Jump,
     /// Somebody is invited.
     Invite,
     /// A newcomer knocks at a member's door with its ticket.
-    Knock {
-        newcomer: usize,
-    },
+    Knock { newcomer: usize },
     /// Some offices are compared.
     Compare,
     /// An office saves its document.
@@ -149,6 +126,16 @@ pub struct Stats {
     pub crashes: u64,
     /// Offices that came in the course of the run.
     pub joined: u64,
+    /// Removals that were answered as done.
+    pub removals: u64,
+    /// Offices that went on under a new key.
+    pub rotated: u64,
+    /// Lies told.
+    pub lies: u64,
+    /// Entries that a removal cuts off at the end.
+    pub cut: u64,
+    /// Forged entries that count at the end: of liars who were not removed, or as others had built upon them.
+    pub stayed: u64,
     /// Entries in the log at the end.
     pub entries: u64,
     /// How long all needed to agree after the faults, in simulated microseconds.
@@ -179,6 +166,14 @@ pub(crate) struct World {
     pub(crate) tickets: BTreeMap<TicketId, usize>,
     pub(crate) watch: Watch,
     pub(crate) meter: Option<Meter>,
+    /// Frames from honest offices to honest ones.
+    pub(crate) honest_frames: u64,
+    /// Removals that were asked for.
+    pub(crate) removals: u64,
+    /// How many entries all had at the start.
+    pub(crate) base: usize,
+    /// Counts what liars write, each with a mark of its own.
+    pub(crate) forged: u64,
 }
 
 impl World {
@@ -204,6 +199,10 @@ impl World {
             tickets: BTreeMap::new(),
             watch: Watch::default(),
             meter: None,
+            honest_frames: 0,
+            removals: 0,
+            base: 0,
+            forged: 0,
         }
     }
 
@@ -266,6 +265,14 @@ impl World {
             Happening::Invite => self.invite(),
             Happening::Knock { newcomer } => self.knock(newcomer),
             Happening::Equivocate => self.equivocate(),
+            Happening::Lie => self.lie(),
+            Happening::Drip { from, to, fetch } => {
+                self.drip(from, to, fetch);
+                Ok(())
+            }
+            Happening::Remove => self.remove_someone(),
+            Happening::Rotate => self.rotate(),
+            Happening::TakeOver { old, new } => self.take_over(old, new),
             Happening::Compare => self.compare_some(),
             Happening::Snapshot => {
                 self.snapshot();

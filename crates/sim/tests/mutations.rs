@@ -55,3 +55,27 @@ fn a_network_that_never_falls_silent_is_found() {
     let found = found("calm.toml", Mutation::Chatter, 3);
     assert_eq!(found, Some(Invariant::NothingStopsANode));
 }
+
+#[test]
+fn what_a_removed_member_wrote_and_came_first_is_found_if_it_counts() {
+    let found = found("members.toml", Mutation::RemovedCount, 20);
+    assert_eq!(found, Some(Invariant::RemovedCountsForNothing));
+}
+
+#[test]
+fn work_that_loses_its_ground_to_a_removal_is_found() {
+    let found = found("members.toml", Mutation::NoVouching, 20);
+    assert_eq!(found, Some(Invariant::RemovedCountsForNothing));
+}
+
+#[test]
+fn a_junior_admin_who_stays_is_found() {
+    let found = found("members.toml", Mutation::NoSeniority, 40);
+    assert_eq!(found, Some(Invariant::RemovedCountsForNothing));
+}
+
+#[test]
+fn a_fetch_that_is_trusted_to_have_brought_all_is_found() {
+    let found = found("liars.toml", Mutation::TrustLast, 20);
+    assert_eq!(found, Some(Invariant::AllAgreeInTheEnd));
+}

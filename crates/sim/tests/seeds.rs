@@ -46,6 +46,7 @@ macro_rules! scenarios {
 }
 
 scenarios! {
+    all_faults: 60,
     calm: 10,
     clocks: 30,
     crashes: 30,
@@ -53,7 +54,9 @@ scenarios! {
     forks: 20,
     garbage: 20,
     joins: 25,
+    liars: 12,
     lossy: 20,
+    members: 60,
     partitions: 30,
     rings: 10,
     slow_disks: 15,

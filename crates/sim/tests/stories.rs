@@ -1,6 +1,8 @@
 //! Stories: runs that are about one thing, told with the numbers that matter.
 #![allow(clippy::unwrap_used)]
 
+use std::path::Path;
+
 use fasti_sim::{Options, Outcome, Scenario, run};
 
 fn live(scenario: &str, seed: u64) -> Outcome {
@@ -75,4 +77,24 @@ fn on_rings_every_office_gets_a_change_at_most_four_times() {
     assert!(figures.copies_max <= 4, "{figures:?}");
     assert_eq!(figures.reached, figures.changes * 99);
     assert!(figures.p99_ms < 350.0, "{figures:?}");
+}
+
+/// That the oracles of removals and lies have something to look at.
+#[test]
+fn in_the_scenario_of_removals_all_of_it_happens() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/members.toml");
+    let scenario = Scenario::load(&path).unwrap();
+    let (mut removals, mut cut, mut stayed, mut rotated, mut lies) = (0, 0, 0, 0, 0);
+    for seed in 1..=8 {
+        let outcome = run(&scenario, seed, Options::default());
+        if let Err(failure) = &outcome.result {
+            panic!("{failure}");
+        }
+        removals += outcome.stats.removals;
+        cut += outcome.stats.cut;
+        stayed += outcome.stats.stayed;
+        rotated += outcome.stats.rotated;
+        lies += outcome.stats.lies;
+    }
+    assert!(removals > 8 && cut > 8 && stayed > 8 && rotated > 2 && lies > 100);
 }

@@ -84,7 +84,7 @@ impl Gossip {
 
     pub(super) fn take_notices(
         &mut self,
-        ledger: &Ledger,
+        ledger: &mut Ledger,
         now: Now,
         from: OfficeId,
         notices: Vec<SignedNotice>,
@@ -93,6 +93,7 @@ impl Gossip {
         let before = self.board.version();
         let caught_up = self.peers.get(&from).is_some_and(|peer| peer.notices_seen == before);
         let mut learnt = false;
+        let mut own = false;
         // Of many with the same subject the latest counts, and only that is looked at.
         let latest: BTreeMap<_, _> = {
             let mut notices: Vec<_> = notices.into_iter().take(NOTICES_PER_FRAME).collect();
@@ -101,8 +102,19 @@ impl Gossip {
         };
         for notice in latest.into_values() {
             if ledger.roster.member(&notice.office).is_some() {
-                learnt |= self.board.learn(notice, &*ledger.verifier);
+                let is_own = notice.office == ledger.office();
+                let is_new = self.board.learn(notice, &*ledger.verifier);
+                learnt |= is_new;
+                own |= is_new && is_own;
             }
+        }
+        if own {
+            // We said it before our disk was restored, and may not hold any more what it says: we say what is so now,
+            // and over it.
+            self.acknowledged = None;
+            self.acknowledge(ledger, now);
+            self.say_presence(ledger, now);
+            self.notices_soon(ledger, now);
         }
         if !learnt {
             return;
@@ -139,14 +151,17 @@ impl Gossip {
         peer.notices_differ = (times, version);
         let mesh = ledger.roster.members().len() <= overlay::MESH_MAX;
         if times > 2 {
-            // That what a third office acknowledged is missing is seen only here.
+            // That what a third office acknowledged is missing is seen only here; and what the peer said itself, and
+            // lost with its disk, so that nobody hears what it says since: its clock may have been set back.
             peer.notices_differ = (0, version);
             self.send_notices(&[from], 0, |_| true);
         } else if mesh {
             // Each office tells what it acknowledged: if all told all, whoever comes back would get each of
             // them many times. But where a third one is, it may know from nobody else.
             let own = ledger.office();
-            let wanted = |it: &SignedNotice| it.office == own || it.topic == Topic::Presence;
+            let wanted = |it: &SignedNotice| {
+                it.office == own || it.topic == Topic::Presence && it.office != from
+            };
             self.send_notices(&[from], 0, wanted);
         } else {
             self.notices_soon(ledger, now);
@@ -160,8 +175,8 @@ impl Gossip {
         since: u64,
         wanted: impl Fn(&SignedNotice) -> bool,
     ) {
-        let wanted = |notice: &&SignedNotice| wanted(notice) && to != [notice.office];
-        let notices: Vec<&SignedNotice> = self.board.since(since).filter(wanted).collect();
+        let notices: Vec<&SignedNotice> =
+            self.board.since(since).filter(|notice| wanted(notice)).collect();
         let frames = notices.chunks(NOTICES_PER_FRAME).map(|frame| {
             let frame = Message::Notices(frame.iter().copied().cloned().collect()).encode();
             Effect::Push { to: to.to_vec(), frame }
@@ -189,7 +204,10 @@ impl Gossip {
         }
         let own = ledger.office();
         for (seen, offices) in behind {
-            self.send_notices(&offices, seen, |it| !mesh || seen == 0 || it.office == own);
+            let wanted = |it: &SignedNotice| {
+                (!mesh || seen == 0 || it.office == own) && offices != [it.office]
+            };
+            self.send_notices(&offices, seen, wanted);
         }
         self.save_due.get_or_insert(now.monotonic.after(SAVE_DELAY));
     }
