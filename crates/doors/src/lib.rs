@@ -27,4 +27,6 @@ mod stream;
 
 pub use handle::{CoreEnd, Handle, Metric, MetricKind, Node, Request};
 pub use routes::path_segment;
+#[cfg(feature = "fake")]
+pub use server::respond;
 pub use server::serve;

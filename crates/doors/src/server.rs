@@ -93,3 +93,20 @@ pub async fn serve(
     }
     Ok(())
 }
+
+/// Answers one request as [`serve`] does, without a socket and its limits. A stream ends after what there is to
+/// say at once. For tests.
+#[cfg(feature = "fake")]
+pub async fn respond(
+    handle: Handle,
+    token: &str,
+    request: axum::extract::Request,
+) -> axum::response::Response {
+    use hyper::service::Service as _;
+    let (_, stopping) = watch::channel(false);
+    let router = router(Door { handle, token: token.into(), stopping });
+    match TowerToHyperService::new(router).call(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    }
+}
