@@ -32,4 +32,6 @@ mod users;
 
 pub use handle::{CoreEnd, Handle, Metric, MetricKind, Node, Request};
 pub use routes::path_segment;
+#[cfg(feature = "fake")]
+pub use server::respond;
 pub use server::{Guard, serve};

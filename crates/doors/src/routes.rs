@@ -1,5 +1,6 @@
 //! Which path leads where, and who may go there.
 
+use std::io;
 use std::sync::Arc;
 
 use axum::Router;
@@ -14,8 +15,8 @@ use tokio::sync::watch;
 use crate::people::People;
 use crate::problem::Problem;
 use crate::{
-    Handle, auth, backup, browser, conflicts, events, faults, members, openapi, probes, publish,
-    stream, users,
+    Guard, Handle, auth, backup, browser, conflicts, events, faults, members, openapi, probes,
+    publish, stream, users,
 };
 
 /// What every route may use.
@@ -32,6 +33,24 @@ pub(crate) struct Door {
     pub(crate) behind_proxy: bool,
     /// Becomes true when the server stops: answers without an end must end then.
     pub(crate) stopping: watch::Receiver<bool>,
+}
+
+impl Door {
+    pub(crate) fn new(
+        handle: Handle,
+        guard: &Guard,
+        stopping: watch::Receiver<bool>,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            people: People::load(handle.clone())?,
+            handle,
+            token: Arc::clone(&guard.token),
+            https: guard.tls.is_some(),
+            names: guard.names.clone().into(),
+            behind_proxy: guard.behind_proxy,
+            stopping,
+        })
+    }
 }
 
 pub(crate) fn router(door: Door) -> Router {

@@ -22,7 +22,6 @@ use tokio_rustls::rustls::ServerConfig;
 
 use crate::Handle;
 use crate::auth::Peer;
-use crate::people::People;
 use crate::routes::{Door, router};
 
 /// Connections at a time; further ones wait to be accepted. Each costs some 100 kB at most, besides
@@ -80,15 +79,7 @@ pub async fn serve(
     let listener = TcpListener::from_std(listener)?;
     let (stop, stopping) = watch::channel(false);
     let ending = stopping.clone();
-    let router = router(Door {
-        people: People::load(handle.clone())?,
-        handle,
-        token: guard.token,
-        https: guard.tls.is_some(),
-        names: guard.names.into(),
-        behind_proxy: guard.behind_proxy,
-        stopping,
-    });
+    let router = router(Door::new(handle, &guard, stopping)?);
     let tls = guard.tls.map(TlsAcceptor::from);
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let graceful = GracefulShutdown::new();
@@ -158,5 +149,22 @@ async fn converse(
         .serve_connection(TokioIo::new(stream), service);
     if let Err(error) = watcher.watch(connection).await {
         tracing::debug!(%error, "an HTTP connection failed");
+    }
+}
+
+/// Answers one request as [`serve`] does, without a socket and its limits. A stream ends after what there is to
+/// say at once. For tests.
+#[cfg(feature = "fake")]
+pub async fn respond(
+    handle: Handle,
+    guard: Guard,
+    mut request: axum::extract::Request,
+) -> io::Result<axum::response::Response> {
+    let (_, stopping) = watch::channel(false);
+    let router = router(Door::new(handle, &guard, stopping)?);
+    request.extensions_mut().insert(Peer(std::net::Ipv4Addr::LOCALHOST.into()));
+    match TowerToHyperService::new(router).call(request).await {
+        Ok(response) => Ok(response),
+        Err(never) => match never {},
     }
 }

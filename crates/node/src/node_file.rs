@@ -6,10 +6,6 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use ureq::unversioned::resolver::DefaultResolver;
-use ureq::unversioned::transport::{Connector as _, TcpConnector};
-
-use crate::pin::PinnedConnector;
 
 /// What the node's folder says about the running node.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,19 +47,6 @@ impl NodeFile {
         file.write_all(&serde_json::to_vec_pretty(self)?)?;
         file.sync_all()?;
         fs::rename(temporary, path(dir))
-    }
-
-    /// An agent for requests to that node. Over HTTPS it trusts the node's certificate and no other.
-    ///
-    /// # Errors
-    /// If TLS can't be set up.
-    pub fn agent(&self, config: ureq::config::Config) -> Result<ureq::Agent, rustls::Error> {
-        let mut pinned = [0; 32];
-        let certificate =
-            self.certificate.as_ref().filter(|hex| hex::decode_to_slice(hex, &mut pinned).is_ok());
-        let connector = PinnedConnector::new(certificate.map(|_| pinned))?;
-        let connector = TcpConnector::default().chain(connector);
-        Ok(ureq::Agent::with_parts(config, connector, DefaultResolver::default()))
     }
 
     /// Removes it, when the node stops.

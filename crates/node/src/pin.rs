@@ -11,12 +11,29 @@ use rustls::{
     CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme,
     StreamOwned,
 };
+use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport,
-    TransportAdapter,
+    Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, TcpConnector,
+    Transport, TransportAdapter,
 };
 
+use crate::NodeFile;
 use crate::certificate::{fingerprint, provider};
+
+impl NodeFile {
+    /// An agent for requests to that node. Over HTTPS it trusts the node's certificate and no other.
+    ///
+    /// # Errors
+    /// If TLS can't be set up.
+    pub fn agent(&self, config: ureq::config::Config) -> Result<ureq::Agent, rustls::Error> {
+        let mut pinned = [0; 32];
+        let certificate =
+            self.certificate.as_ref().filter(|hex| hex::decode_to_slice(hex, &mut pinned).is_ok());
+        let connector = PinnedConnector::new(certificate.map(|_| pinned))?;
+        let connector = TcpConnector::default().chain(connector);
+        Ok(ureq::Agent::with_parts(config, connector, DefaultResolver::default()))
+    }
+}
 
 /// Wraps connections for `https:` into TLS. ureq's own connector trusts authorities, not certificates.
 #[derive(Debug)]

@@ -1,0 +1,4 @@
+//! The target `message`, for libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fasti_fuzz::run("message", bytes));

@@ -1,0 +1,4 @@
+//! The target `node_file`, for libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fasti_fuzz::run("node_file", bytes));
