@@ -119,10 +119,9 @@ impl Disk {
         self.held.get(number / 64).is_some_and(|bits| bits & (1 << (number % 64)) != 0)
     }
 
-    /// Whether all that is on another disk is on this one.
-    pub(crate) fn holds_all(&self, other: &Self) -> bool {
-        let here = self.held.iter().chain(std::iter::repeat(&0));
-        other.held.iter().zip(here).all(|(there, here)| there & !here == 0)
+    /// Whether the entries with these numbers are all there.
+    pub(crate) fn holds_all(&self, mut numbers: impl Iterator<Item = u32>) -> bool {
+        numbers.all(|number| self.holds(number))
     }
 
     /// The node can't know any more which log it was writing.

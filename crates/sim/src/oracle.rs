@@ -163,7 +163,7 @@ impl World {
         self.trace.note(self.now, at, "shows", &hash, || {
             format!("{} entries, {:?}", status.entries, status.frontier)
         });
-        self.check_standing(at, &text)?;
+        self.check_standing(at, status.entries, &text)?;
         self.check_admins(at, &status.members)?;
         self.check_believed(at, &status)?;
         if self.offices[at].judging_due() {
@@ -276,9 +276,12 @@ impl World {
         if !self.is_honest(at) || self.scenario.faults.restore > 0.0 {
             return Ok(());
         }
+        // What came later in the same step was not there when it answered.
+        let rows = self.offices[at].disk.rows.iter().take(status.entries as usize);
+        let seen = rows.filter_map(|row| self.shelf.known(&row.hash));
         for member in status.members.iter().filter(|member| member.acknowledged) {
             let Some(peer) = self.places.get(&member.office).copied() else { continue };
-            let lacks = || !self.offices[peer].disk.holds_all(&self.offices[at].disk);
+            let lacks = || !self.offices[peer].disk.holds_all(seen.clone());
             if peer != at && self.is_honest(peer) && !self.offices[peer].retired && lacks() {
                 let detail = format!("office {at} believes that {peer} holds all, and it doesn't");
                 return Err(Broken::new(Invariant::AnsweredIsKept, detail));

@@ -152,8 +152,13 @@ impl World {
         let now = self.now;
         self.run_until(now + QUIET_SECONDS * SECOND)?;
         let frames = self.honest_frames - before;
-        // With liars each has heard other notices of them, and what only they had may come out late.
-        let each = if self.scenario.faults.liars > 0 { 8 } else { 1 };
+        // What liars, or garbage, falsely offered is asked for again, ever more rarely; and each has heard other notices
+        // of a liar, and what only that had may come out late.
+        let each = match (self.scenario.faults.liars, self.watch.garbage) {
+            (0, false) => 1,
+            (0, true) => 3,
+            _ => 8,
+        };
         let allowed = self.offices.len() as u64 * each * (2 + QUIET_SECONDS / 9);
         if frames > allowed {
             let detail = format!(

@@ -186,13 +186,19 @@ fn marks(text: &str) -> Vec<u64> {
 }
 
 impl World {
-    /// What an office shows at this moment is what may be seen by the entries on its disk (invariant 7): nothing that
-    /// a removal cuts off, and all the rest.
-    pub(crate) fn check_standing(&mut self, at: usize, shown: &str) -> Result<(), Broken> {
+    /// What an office shows, when it holds so many entries, is what may be seen by these (invariant 7): nothing that a
+    /// removal cuts off, and all the rest.
+    pub(crate) fn check_standing(
+        &self,
+        at: usize,
+        entries: u64,
+        shown: &str,
+    ) -> Result<(), Broken> {
         if !self.scenario.faults.removes() {
             return Ok(());
         }
-        let held = Held::of(&self.offices[at].disk.rows);
+        let rows = &self.offices[at].disk.rows;
+        let held = Held::of(&rows[..rows.len().min(entries as usize)]);
         let cut = held.cut();
         let name = |office: OfficeId| self.places.get(&office).copied();
         for place in 0..held.rows.len() {
@@ -343,8 +349,10 @@ impl World {
             .collect();
         let rank = |office: OfficeId| {
             let admission = held.admissions().get(&office)?.first().copied()?;
-            let Some(Statement::Admit(admit)) = &held.statements[admission] else {
-                return Some((admission, 0, EntryHash([0; 32])));
+            let admit = match &held.statements[admission] {
+                Some(Statement::Admit(admit)) => admit,
+                Some(Statement::Found(_)) => return Some((0, 0, EntryHash([0; 32]))),
+                _ => return None,
             };
             let mut invites = (0..self.base).filter(|at| {
                 matches!(&held.statements[*at],
