@@ -57,7 +57,7 @@ impl Board {
         wall: i64,
     ) {
         let last = self.notices.get(&(signer.office(), topic)).map_or(0, |(held, _)| held.counter);
-        let counter = (last + 1).max(u64::try_from(wall).unwrap_or(0));
+        let counter = last.saturating_add(1).max(u64::try_from(wall).unwrap_or(0));
         self.put(SignedNotice::new(signer, topic, counter, body));
         self.own_unsaved = true;
     }

@@ -55,8 +55,6 @@ struct Peer {
     pause: Instant,
     /// Wall clock of its last frame.
     last_seen: i64,
-    /// What of its own entries was taken from it: see `push`.
-    taken: Allowance,
 }
 
 #[derive(Debug)]
@@ -77,6 +75,8 @@ pub(crate) struct Gossip {
     pub(crate) overlay: Overlay,
     peers: BTreeMap<OfficeId, Peer>,
     last_seen: BTreeMap<OfficeId, i64>,
+    /// What of their own entries was taken from members: see `push`.
+    taken: BTreeMap<OfficeId, Allowance>,
     pending: Pending,
     fetch: Option<Fetch>,
     fetches: u32,
@@ -108,6 +108,7 @@ impl Gossip {
             overlay: Overlay::default(),
             peers: BTreeMap::new(),
             last_seen: BTreeMap::new(),
+            taken: BTreeMap::new(),
             pending: Pending::default(),
             fetch: None,
             fetches: 0,
@@ -193,6 +194,7 @@ impl Gossip {
     pub(crate) fn forget<'a>(&mut self, offices: impl Iterator<Item = &'a OfficeId>) {
         for office in offices {
             self.board.forget(office);
+            self.taken.remove(office);
             self.peers.remove(office);
             if self.fetch.as_ref().is_some_and(|fetch| fetch.from == *office) {
                 self.fetch = None;
@@ -261,8 +263,9 @@ impl Gossip {
         if let Some(peer) = self.peers.get_mut(&from)
             && peer.boot != Some(boot)
         {
-            let Peer { last_seen, refusals, .. } = *peer;
-            *peer = Peer { boot: Some(boot), last_seen, refusals, ..Peer::default() };
+            let Peer { last_seen, refusals, failures, pause, .. } = *peer;
+            let boot = Some(boot);
+            *peer = Peer { boot, last_seen, refusals, failures, pause, ..Peer::default() };
         }
     }
 

@@ -143,27 +143,6 @@ impl Graph {
         branches.map(|place| self.branches[*place as usize].last)
     }
 
-    /// Whether something under (or among) `tips`, with this index or a higher one, is wanted.
-    pub(crate) fn any_under(
-        &self,
-        tips: &[Index],
-        from: Index,
-        wanted: impl Fn(Index) -> bool,
-    ) -> bool {
-        let mut seen = BTreeSet::new();
-        let mut walk = tips.to_vec();
-        while let Some(at) = walk.pop() {
-            if at < from || !seen.insert(at) {
-                continue;
-            }
-            if wanted(at) {
-                return true;
-            }
-            walk.extend(self.node(at).parents.iter());
-        }
-        false
-    }
-
     /// Where an entry goes that follows this one in its log: a branch that it makes longer, or a new one.
     pub(crate) fn next_in_log(&self, log: &LogId, seq: u64, prev: Option<Index>) -> NextInLog {
         if self.forks.get(log).is_some_and(|forks| forks.contains(&seq)) {

@@ -43,6 +43,8 @@ pub(crate) struct Ledger {
     verdict: Option<Verdict>,
     /// Entries that are cut off by a removal (see `removal`), by author.
     cut: BTreeMap<OfficeId, BTreeSet<Index>>,
+    /// How entries lie to those.
+    lies: BTreeMap<OfficeId, Lie>,
     /// Some of them are about membership.
     cut_statements: bool,
     /// Events that changed while everything was judged again.
@@ -81,6 +83,45 @@ struct Spot {
     changes: u64,
 }
 
+/// How entries lie to what was cut off of a removed office's. Kept for all of them, as to look for it anew for each
+/// entry would cost as much as there are entries.
+#[derive(Default)]
+struct Lie {
+    /// Which lie over something that is cut off.
+    above: Vec<bool>,
+    /// Which lie over each of the removals.
+    over: BTreeMap<Index, Vec<bool>>,
+}
+
+impl Lie {
+    /// Whether an entry on top of these lies over what is cut off, and not over a removal.
+    fn vouches(
+        &mut self,
+        graph: &Graph,
+        cut: &BTreeSet<Index>,
+        removals: impl Iterator<Item = Index>,
+        parents: &[Index],
+    ) -> bool {
+        extend(&mut self.above, graph, |at| cut.contains(&at));
+        let is_above = parents.iter().any(|at| self.above[*at as usize]);
+        let mut knows = true;
+        for removal in removals {
+            let over = self.over.entry(removal).or_default();
+            extend(over, graph, |at| at == removal);
+            knows &= parents.iter().any(|at| over[*at as usize]);
+        }
+        is_above && !knows
+    }
+}
+
+/// Finds of the entries that are new whether they are one of these, or lie over one.
+fn extend(found: &mut Vec<bool>, graph: &Graph, is: impl Fn(Index) -> bool) {
+    for at in found.len() as Index..graph.len() {
+        let over = graph.node(at).parents.iter().any(|parent| found[*parent as usize]);
+        found.push(over || is(at));
+    }
+}
+
 /// What a finished step leaves behind.
 #[derive(Default)]
 pub(crate) struct Finished {
@@ -105,6 +146,7 @@ impl Ledger {
             takes_forks: true,
             verdict: None,
             cut: BTreeMap::new(),
+            lies: BTreeMap::new(),
             cut_statements: false,
             changed: BTreeSet::new(),
             quarantined: BTreeSet::new(),
@@ -263,7 +305,7 @@ impl Ledger {
             self.judge(&entry, hash, &parents)
         };
         if !self.stale {
-            self.note_vouching(&entry, hash, &parents);
+            self.note_vouching(&entry, &parents);
         }
         let row = Row { hash, signature, standing, applied, entry };
         let index = self.take(&row, parents, statement.as_ref());
@@ -278,9 +320,9 @@ impl Ledger {
     fn take(&mut self, row: &Row, parents: Box<[Index]>, statement: Option<&Statement>) -> Index {
         let author = row.entry.log.author;
         let branch = self.spot(&row.entry, row.hash, &parents).extends;
-        let landmarks = self.landmarks_under(&author, branch, &parents);
+        let admissions = self.roster.admissions_under(&self.graph, &author, branch, &parents);
         let index = self.graph.append(row, parents);
-        self.graph.remember_under(index, landmarks);
+        self.graph.remember_under(index, admissions);
         let Some(statement) = statement else { return index };
         if let Some(office) = statement.admits() {
             self.roster.name(office);
@@ -296,25 +338,6 @@ impl Ledger {
             self.roster_changed = true;
         }
         index
-    }
-
-    /// What is asked of each entry of a log, and lies under this one: admissions of its author, and removals
-    /// that cut something off.
-    fn landmarks_under(
-        &self,
-        author: &OfficeId,
-        branch: Option<u32>,
-        parents: &[Index],
-    ) -> Vec<Index> {
-        let mut found = self.roster.admissions_under(&self.graph, author, branch, parents);
-        found.extend(
-            self.cutting()
-                .filter(|(_, at)| {
-                    !self.graph.is_known_under(branch, *at) && self.graph.is_under(*at, parents)
-                })
-                .map(|(_, at)| at),
-        );
-        found
     }
 
     /// Whether what counts of membership depends on the order in which removals are decided.
@@ -334,28 +357,15 @@ impl Ledger {
         self.cut.get(office).map_or(0, |cut| cut.len() as u64)
     }
 
-    /// Removals that cut something off, with whom they removed.
-    fn cutting(&self) -> impl Iterator<Item = (OfficeId, Index)> {
-        self.cut.keys().flat_map(|office| {
-            let removed = self.roster.removed().get(office);
-            let removals = removed.into_iter().flat_map(|it| it.removals.values());
-            removals.map(|removal| (*office, removal.at))
-        })
-    }
-
     /// An entry of somebody who didn't know of a removal, on top of what that cut off, may let it count again.
-    fn note_vouching(&mut self, entry: &Entry, hash: EntryHash, parents: &[Index]) {
-        let author = entry.log.author;
-        let branch = self.spot(entry, hash, parents).extends;
-        let vouches = self.cutting().any(|(office, removal)| {
-            let cut = &self.cut[&office];
-            office != author
-                && !self.graph.is_known_under(branch, removal)
-                && !self.graph.is_under(removal, parents)
-                && cut.first().is_some_and(|first| {
-                    self.graph.any_under(parents, *first, |at| cut.contains(&at))
-                })
-        });
+    fn note_vouching(&mut self, entry: &Entry, parents: &[Index]) {
+        let Self { graph, roster, cut, lies, .. } = self;
+        let vouches =
+            cut.iter().filter(|(office, _)| **office != entry.log.author).any(|(office, cut)| {
+                let removed = roster.removed().get(office).into_iter();
+                let removals = removed.flat_map(|it| it.removals.values()).map(|it| it.at);
+                lies.entry(*office).or_default().vouches(graph, cut, removals, parents)
+            });
         if vouches {
             self.judge_soon();
         }
@@ -448,7 +458,13 @@ impl Ledger {
                 // What it cuts off has counted until now.
                 let stray = |at| !self.graph.is_under(at, parents);
                 if self.graph.last_of(remove.office).any(stray) {
-                    self.judge_now();
+                    // At once if an admin wants somebody gone; it is not at everyone's disposal.
+                    let is_gone = self.roster.removed().contains_key(&remove.office);
+                    if self.roster.is_admin(&self.graph, &claim) && !is_gone {
+                        self.judge_now();
+                    } else {
+                        self.judge_soon();
+                    }
                 }
                 Ok(None)
             }
@@ -479,7 +495,7 @@ impl Ledger {
         if is_removal {
             match (&allowed, removed) {
                 // It may change the order in which others are decided.
-                (Ok(()), false) if self.is_contested() => self.judge_now(),
+                (Ok(()), false) if self.is_contested() => self.judge_soon(),
                 // The removal of its author, or of who admitted him, may be void because of this one.
                 (Ok(()), true) => self.judge_soon(),
                 (Err(_), _) if self.is_contested() => self.judge_soon(),

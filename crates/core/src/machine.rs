@@ -397,10 +397,15 @@ impl Core {
         }
         self.gossip.tick(&mut self.ledger, now);
         if !self.parked.is_empty() && !self.ledger.stale && self.may_write(now) {
-            for (request, command) in std::mem::take(&mut self.parked) {
+            let mut parked = std::mem::take(&mut self.parked).into_iter();
+            // One of them may change what earlier entries count for: the rest is asked again afterwards.
+            while !self.ledger.stale
+                && let Some((request, command)) = parked.next()
+            {
                 let reply = self.answer(now, command);
                 self.replies.push((request, reply));
             }
+            self.parked = parked.collect();
         }
     }
 

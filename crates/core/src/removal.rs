@@ -207,7 +207,7 @@ impl Survey {
     ) -> BTreeSet<Index> {
         let mut cut = BTreeSet::new();
         for removal in counting {
-            let Some(strays) = strays.get(removal).filter(|it| !it.entries.is_empty()) else {
+            let Some(these) = strays.get(removal).filter(|it| !it.entries.is_empty()) else {
                 continue;
             };
             let vouches = |(at, author): &(Index, OfficeId)| {
@@ -215,15 +215,15 @@ impl Survey {
                 let removed = roster.removed().get(author);
                 let mut removals = removed.into_iter().flat_map(|it| it.removals.values());
                 admissions.any(|admitted| {
-                    strays.under[admitted as usize] && self.graph.is_under(admitted, &[*at])
-                }) && removals.all(|it| self.graph.is_under(*at, &[it.at]))
+                    these.under[admitted as usize] && self.graph.is_under(admitted, &[*at])
+                }) && removals.all(|it| strays[&it.at].under[*at as usize])
             };
             let by: Vec<Index> =
-                strays.vouching.iter().filter(|it| vouches(it)).map(|it| it.0).collect();
+                these.vouching.iter().filter(|it| vouches(it)).map(|it| it.0).collect();
             let kept = self.graph.under(&by);
             let is_removal = |at| matches!(self.statement(at), Some(Statement::Remove(_)));
             let cuts = |at: &Index| !kept[*at as usize] || is_removal(*at);
-            cut.extend(strays.entries.iter().copied().filter(cuts));
+            cut.extend(these.entries.iter().copied().filter(cuts));
         }
         cut
     }

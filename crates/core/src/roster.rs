@@ -165,7 +165,17 @@ impl Roster {
             Statement::Remove(remove) => self.check_remove(ground.graph, claim, remove),
             Statement::Succeed(succeed) => {
                 may(&WRITERS)?;
-                let good = !self.is_known_under(ground.graph, &succeed.office, claim.parents)
+                let mut others = self.members.values().chain(self.removed.values());
+                let has_one = others.any(|other| {
+                    let mut admissions = other.admissions.values();
+                    admissions.any(|it| {
+                        it.predecessor == Some(claim.author)
+                            && ground.graph.is_under(it.at, claim.parents)
+                    })
+                });
+                // One is enough: else one office could make itself as many as it likes.
+                let good = !has_one
+                    && !self.is_known_under(ground.graph, &succeed.office, claim.parents)
                     && succeed.is_proved(ground.network, &claim.author, ground.verifier);
                 good.then_some(()).ok_or(Void::BadAdmission)
             }
@@ -340,12 +350,10 @@ impl Roster {
 
     fn remove(&mut self, claim: &Claim<'_>, remove: &Remove, at: Index) {
         let removal = Removal { at, by: claim.author, time: claim.time };
-        if let Some(member) = self.members.remove(&remove.office) {
-            self.removed.insert(remove.office, member);
-        }
-        if let Some(removed) = self.removed.get_mut(&remove.office) {
-            removed.removals.insert(claim.hash, removal);
-        }
+        // Even if what admitted it counts for nothing: something that comes later may admit it as well.
+        let member = self.members.remove(&remove.office).unwrap_or_default();
+        let removed = self.removed.entry(remove.office).or_insert(member);
+        removed.removals.insert(claim.hash, removal);
     }
 
     fn succeed(&mut self, graph: &Graph, claim: &Claim<'_>, succeed: &Succeed, at: Index) {

@@ -128,6 +128,7 @@ fn name(ledger: &Ledger, office: &OfficeId) -> String {
 /// Those who were members, by their keys.
 pub(crate) fn former_members(ledger: &Ledger) -> Vec<FormerMemberView> {
     let former = ledger.roster.removed().iter().filter_map(|(office, member)| {
+        member.admissions().next()?;
         let removal = member.removal()?;
         Some(FormerMemberView {
             office: *office,

@@ -45,6 +45,48 @@ fn title(world: &mut World, id: OfficeId, uid: &str) -> Option<String> {
     Some(world.event(id, uid)?.event["title"].as_str()?.to_owned())
 }
 
+/// Found by review: a removal of an office whose admission was cut off meanwhile took effect or not, by what had
+/// come first.
+#[test]
+fn a_removal_counts_for_whom_is_admitted_only_later() {
+    let (mut base, founder) = World::new();
+    for (seed, roles) in [
+        (2, &[Role::Admin, Role::Office][..]),
+        (3, &[Role::Admin, Role::Office]),
+        (6, &[Role::Office]),
+    ] {
+        let id = join_as(&mut base, founder, seed, roles);
+        base.offices.remove(&id);
+    }
+    let mut history = History::of(&base, founder);
+    let start = history.all();
+    let x = signer(40).office();
+    let tickets = [signer(150), signer(151)];
+    for (n, ticket) in tickets.iter().enumerate() {
+        let invite = Invite {
+            ticket: TicketId(ticket.office().0),
+            name: format!("X{n}"),
+            roles: vec![Role::Office],
+            expires: i64::MAX,
+        };
+        history.write(&signer(1), &Statement::Invite(invite), &start, 0);
+    }
+    let invited = history.all();
+    let admit = |ticket| Statement::Admit(Admit::new(&base.network, x, ticket));
+    let (founders, a, b) = (signer(1), signer(2), signer(3));
+    history.write(&b, &admit(&tickets[0]), &invited, 1);
+    let first = history.all();
+    history.write(&founders, &Statement::Remove(Remove { office: x }), &first, 2);
+    for office in [founders.office(), b.office()] {
+        history.write(&a, &Statement::Remove(Remove { office }), &invited, 3);
+    }
+    history.write(&a, &admit(&tickets[1]), &invited, 4);
+    let found = observe(&history, &base, founder, 1);
+    for order in 2..40 {
+        assert_eq!(observe(&history, &base, founder, order), found, "in order {order}");
+    }
+}
+
 /// As the world's `join`, with these roles.
 fn join_as(world: &mut World, sponsor: OfficeId, seed: u8, roles: &[Role]) -> OfficeId {
     let ticket = signer(seed.wrapping_add(100));

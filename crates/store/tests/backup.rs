@@ -243,7 +243,11 @@ fn a_file_that_is_copied_while_denver_writes_is_refused_or_whole() {
         for attempt in 0..90_u64 {
             let before = durable.load(Relaxed);
             let copy = tempfile::tempdir().unwrap();
-            copy_slowly(folder.path(), copy.path(), attempt % 3);
+            // Much is written while half of it is copied: so it is torn, however fast the machine.
+            copy_slowly(folder.path(), copy.path(), attempt % 3, || {
+                let now = durable.load(Relaxed);
+                while durable.load(Relaxed) < now + 20 {}
+            });
             match Store::open(copy.path()) {
                 Ok(copy) => {
                     whole += 1;
@@ -267,7 +271,7 @@ fn a_file_that_is_copied_while_denver_writes_is_refused_or_whole() {
 }
 
 /// As a program would that takes its time, in pieces from the beginning on, or the other way round.
-fn copy_slowly(from: &Path, to: &Path, order: u64) {
+fn copy_slowly(from: &Path, to: &Path, order: u64, halfway: impl Fn()) {
     use std::os::unix::fs::FileExt as _;
     let source = std::fs::File::open(from.join("fasti.redb")).unwrap();
     let copy = std::fs::File::create(to.join("fasti.redb")).unwrap();
@@ -278,7 +282,11 @@ fn copy_slowly(from: &Path, to: &Path, order: u64) {
         places.reverse();
     }
     let mut bytes = vec![0; piece as usize];
-    for place in places {
+    let half = places.len() / 2;
+    for (at, place) in places.into_iter().enumerate() {
+        if at == half {
+            halfway();
+        }
         let read = source.read_at(&mut bytes, place).unwrap();
         copy.write_all_at(&bytes[..read], place).unwrap();
     }

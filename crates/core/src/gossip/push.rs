@@ -54,11 +54,12 @@ impl Gossip {
         from: OfficeId,
         bundle: &Bundle,
     ) -> bool {
-        let new = |run: &&Run| run.log.author == from && run.last() > ledger.graph.length(&run.log);
+        let new = |run: &&Run| run.log.author == from && ledger.held_of(run) < run.last();
         let links = bundle.iter().filter(new).flat_map(|run| &run.links);
         let bytes = links.map(|link| (link.body.len() + 32 * link.parents.len() + 64) as u64).sum();
         let Some(peer) = self.peers.get_mut(&from).filter(|_| bytes > 0) else { return true };
-        let Err(until) = peer.taken.take(now.monotonic, bytes) else { return true };
+        let taken = self.taken.entry(from).or_default().take(now.monotonic, bytes);
+        let Err(until) = taken else { return true };
         peer.pause = peer.pause.max(until);
         self.complain(
             ledger,
@@ -91,6 +92,7 @@ impl Gossip {
         if !self.affords(ledger, now, from, &bundle) {
             return;
         }
+        let mut refused_any = false;
         let mut ready = vec![(from, bundle)];
         while let Some((from, bundle)) = ready.pop() {
             let held = self.held(ledger, &bundle);
@@ -100,10 +102,13 @@ impl Gossip {
                     ready.extend(self.woken(&bundle));
                     self.forward(ledger, from, bundle, &held);
                 }
-                Err(refused) => self.refused(ledger, now, from, bundle, refused),
+                Err(refused) => {
+                    refused_any = true;
+                    self.refused(ledger, now, from, bundle, refused);
+                }
             }
         }
-        if self.pending.is_empty() {
+        if self.pending.is_empty() && !refused_any {
             self.gaps.clear();
         }
     }

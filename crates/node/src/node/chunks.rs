@@ -66,6 +66,7 @@ impl Server {
         let (net, runtime) = (self.net.clone(), self.runtime.clone());
         let reader = self.store.reader();
         self.runtime.spawn_blocking(move || {
+            let _leave = Leave(Arc::clone(&desk));
             while let Some(want) = desk.next() {
                 let (desk, net, runtime) = (Arc::clone(&desk), net.clone(), runtime.clone());
                 let fetch = Fetch { to, want, desk, net, runtime };
@@ -75,6 +76,17 @@ impl Server {
                 }
             }
         });
+    }
+}
+
+/// Leaves the desk, however that comes.
+struct Leave(Arc<Desk>);
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.wish().attended = false;
+        }
     }
 }
 

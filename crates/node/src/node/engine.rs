@@ -347,7 +347,11 @@ impl Engine {
                 // Frames are lost; comparing frontiers makes up for it.
                 Happened::Event(event) => drop(self.event(event)),
                 Happened::Stop => return false,
-                Happened::Due => match self.open_again(Opening::Failed) {
+                Happened::Due => match {
+                    // What it saves is of the core that goes.
+                    self.snapshots.wait();
+                    self.open_again(Opening::Failed)
+                } {
                     Ok(()) => break,
                     Err(error) => {
                         tracing::error!(
