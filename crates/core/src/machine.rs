@@ -720,6 +720,12 @@ impl Core {
     fn succeed(&mut self, context: Context, succeed: Succeed) -> Reply {
         let ledger = &mut self.ledger;
         let own = ledger.office();
+        let tips: Vec<_> = ledger.graph.tips().collect();
+        if ledger.roster.has_successor(&ledger.graph, &own, &tips) {
+            return Err(CommandError::Ticket(
+                "this office has a new key already, which its node uses when it is started again",
+            ));
+        }
         let good = ledger.roster.known(&succeed.office).is_none()
             && succeed.is_proved(&ledger.network, &own, &*ledger.verifier);
         if !good {

@@ -165,16 +165,8 @@ impl Roster {
             Statement::Remove(remove) => self.check_remove(ground.graph, claim, remove),
             Statement::Succeed(succeed) => {
                 may(&WRITERS)?;
-                let mut others = self.members.values().chain(self.removed.values());
-                let has_one = others.any(|other| {
-                    let mut admissions = other.admissions.values();
-                    admissions.any(|it| {
-                        it.predecessor == Some(claim.author)
-                            && ground.graph.is_under(it.at, claim.parents)
-                    })
-                });
                 // One is enough: else one office could make itself as many as it likes.
-                let good = !has_one
+                let good = !self.has_successor(ground.graph, &claim.author, claim.parents)
                     && !self.is_known_under(ground.graph, &succeed.office, claim.parents)
                     && succeed.is_proved(ground.network, &claim.author, ground.verifier);
                 good.then_some(()).ok_or(Void::BadAdmission)
@@ -228,6 +220,20 @@ impl Roster {
         }
         let known = self.is_known_under(graph, &remove.office, claim.parents);
         known.then_some(()).ok_or(Void::NoEffect)
+    }
+
+    /// Whether an office goes on under a new key by something under these.
+    pub(crate) fn has_successor(
+        &self,
+        graph: &Graph,
+        office: &OfficeId,
+        parents: &[Index],
+    ) -> bool {
+        self.members.iter().chain(&self.removed).any(|(id, other)| {
+            let mut admissions = other.admissions.values();
+            admissions.any(|it| it.predecessor == Some(*office) && graph.is_under(it.at, parents))
+                && !self.is_removed_under(graph, id, parents)
+        })
     }
 
     /// Whether an office was admitted by something under these.

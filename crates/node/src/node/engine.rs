@@ -338,6 +338,8 @@ impl Engine {
         }
         let runtime = self.wires.runtime.clone();
         self.quiet_until = None;
+        // What it saves is of the core that goes.
+        self.snapshots.wait();
         let mut retry = tokio::time::Instant::now();
         loop {
             match runtime.block_on(self.next(retry)) {
@@ -347,11 +349,7 @@ impl Engine {
                 // Frames are lost; comparing frontiers makes up for it.
                 Happened::Event(event) => drop(self.event(event)),
                 Happened::Stop => return false,
-                Happened::Due => match {
-                    // What it saves is of the core that goes.
-                    self.snapshots.wait();
-                    self.open_again(Opening::Failed)
-                } {
+                Happened::Due => match self.open_again(Opening::Failed) {
                     Ok(()) => break,
                     Err(error) => {
                         tracing::error!(
