@@ -78,9 +78,15 @@ impl Survey {
         // Void because something over it was decided already.
         let mut passed: BTreeSet<Index> = BTreeSet::new();
         loop {
-            let before = self.fold(&ground, &found);
-            found.cut = self.cut(&before, &found.counting, &strays);
-            let roster = self.fold(&ground, &found);
+            // What is cut takes admissions with it, and with those more: who was admitted by them vouches for nothing.
+            let roster = loop {
+                let roster = self.fold(&ground, &found);
+                let before = found.cut.len();
+                found.cut.extend(self.cut(&roster, &found.counting, &strays));
+                if found.cut.len() == before {
+                    break roster;
+                }
+            };
             let open: Vec<_> = self
                 .removals
                 .iter()

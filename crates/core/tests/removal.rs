@@ -259,6 +259,31 @@ fn whom_only_a_removed_office_admitted_lets_nobody_connect_once_it_knows() {
     assert!(!world.offices[&late].admits.contains(&denver), "it waits for its sponsor");
 }
 
+/// Found by the simulator: whoever was admitted by what a removal cuts off could still remove one office.
+#[test]
+fn whom_a_removed_admin_makes_an_admin_removes_nobody() {
+    let (mut world, all) = four();
+    let [founder, denver, boston, chicago] = all;
+    part(&mut world, &[founder, boston], &[denver, chicago]);
+    remove(&mut world, founder, denver);
+    world.settle();
+    let accomplice = join_as(&mut world, denver, 50, &[Role::Admin]);
+    world.link(accomplice, denver);
+    world.settle();
+    remove(&mut world, accomplice, boston);
+    world.settle();
+    // Chicago has heard all of it, and wrote nothing.
+    world.cut(denver, chicago);
+    heal(&mut world, &[founder, boston, chicago]);
+    world.link(accomplice, founder);
+    world.link(accomplice, chicago);
+    world.settle();
+    for id in [founder, boston, chicago] {
+        let left: BTreeSet<_> = members(&mut world, id).iter().map(|it| it.office).collect();
+        assert_eq!(left, BTreeSet::from([founder, boston, chicago]));
+    }
+}
+
 /// Found by the simulator: a leave was decided before, and what lay under it with it.
 #[test]
 fn who_leaves_has_no_say_in_which_admin_stays() {

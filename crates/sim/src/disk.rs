@@ -129,9 +129,11 @@ impl Disk {
         self.incarnation = None;
     }
 
-    /// Keeps the document as it is after so many entries.
+    /// Keeps the document as it is after so many entries, unless all is to be judged again: it was made before.
     pub(crate) fn save_snapshot(&mut self, covered: u64, document: Vec<u8>) {
-        self.snapshot = Some((covered, document));
+        if !self.judge_again {
+            self.snapshot = Some((covered, document));
+        }
     }
 
     /// What a core is opened from, besides the rows.
