@@ -27,7 +27,7 @@
 //! | `policy`, `calendar`, `views` | what people ask: writes and answers |
 //! | `codec`, `join`, `message`, `notice`, `board`, `pending`, `gossip`, `overlay` | how things get around |
 //! | `log`, `row` | entries on disk, and chunks cut from them |
-//! | `command`, `step`, `machine` | the way in, the way out, the machine |
+//! | `command`, `step`, `machine`, `opening` | the way in, the way out, the machine, and how it starts |
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -49,6 +49,7 @@ pub mod log;
 mod machine;
 pub mod message;
 pub mod notice;
+mod opening;
 pub mod overlay;
 mod pending;
 pub mod policy;
@@ -64,6 +65,7 @@ mod views;
 pub use command::{Answer, Command, CommandError, Reply};
 pub use document::Document;
 pub use ids::{Digest, DocumentId, EntryHash, Incarnation, LogId, NetworkId, OfficeId, TicketId};
-pub use machine::{Config, Core, Input, Load, OpenError, Stored, check_name, found};
+pub use machine::{Config, Core, Input, Load, check_name, found};
+pub use opening::{OpenError, Stored};
 pub use step::{Effect, RequestId, Step, Write};
 pub use time::{Instant, Now};
