@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use fasti_core::entry::{Link, RULES, Run, Signer};
 use fasti_core::event::Leaf;
-use fasti_core::message::{Line, Message};
+use fasti_core::message::{Line, Message, Part};
 use fasti_core::notice::{Presence, SignedNotice, Topic};
 use fasti_core::statement::{DocumentChange, EventEdit, Statement};
 use fasti_core::{DocumentId, EntryHash, Incarnation, LogId, NetworkId, OfficeId};
@@ -82,7 +82,10 @@ impl Flooder {
             5 => {
                 let log = |n| LogId { author: OfficeId([9; 32]), incarnation: Incarnation(n) };
                 let from = (0..50_000).map(|n| (log(n), 1)).chain([(self.log, 1)]).collect();
-                (Message::Want { fetch: 1, entries: u64::MAX, from }.encode(), true)
+                (
+                    Message::Want { fetch: 1, entries: u64::MAX, part: Part::WHOLE, from }.encode(),
+                    true,
+                )
             }
             6 => {
                 let lines = (0..50_000).map(|_| Line {
@@ -91,7 +94,8 @@ impl Flooder {
                     hash: EntryHash(self.hash()),
                 });
                 let lines = lines.collect();
-                let message = Message::Frontier { boot: 1, ask: true, entries: u64::MAX, lines };
+                let (part, entries) = (Part::WHOLE, u64::MAX);
+                let message = Message::Frontier { boot: 1, ask: true, entries, part, lines };
                 (message.encode(), true)
             }
             _ => {

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::entry::Signer;
 use crate::policy::PolicyEvent;
-use crate::row::{Row, Standing, Void};
+use crate::row::{Release, Row, Standing, Void};
 use crate::step::{Effect, Write};
 use crate::{Answer, Command, Config, Core, Incarnation, Input, NetworkId, Now, Stored};
 
@@ -130,7 +130,7 @@ impl Node {
     }
 
     fn quarantined(&self) -> Vec<usize> {
-        let is = |row: &Row| row.standing == Standing::Void(Void::Quarantined);
+        let is = |row: &Row| row.standing == Standing::Void(Void::Quarantined(Release::THIS));
         (0..self.rows.len()).filter(|at| is(&self.rows[*at])).collect()
     }
 }
@@ -166,6 +166,21 @@ fn a_change_that_can_not_be_applied_is_found_in_its_batch_and_the_document_is_bu
     node.publish("E");
     node.reopen();
     assert!(node.shows("B") && !node.shows("C") && node.shows("E"));
+}
+
+#[test]
+fn what_another_release_left_out_is_tried_again() {
+    let mut node = Node::found();
+    UNDERIVABLE.with_borrow_mut(|it| it.insert("policy-A".into()));
+    node.publish("A");
+    UNDERIVABLE.with_borrow_mut(|it| it.clear());
+    node.reopen();
+    assert!(!node.shows("A"), "this release fails at it");
+    let older: Release = postcard::from_bytes(&[0, 0, 0]).unwrap();
+    node.rows[1].standing = Standing::Void(Void::Quarantined(older));
+    node.reopen();
+    assert!(node.shows("A"));
+    assert_eq!(node.quarantined(), [0; 0]);
 }
 
 /// As when a version with a new fault starts on an old log.

@@ -7,17 +7,19 @@
 
 mod fetch;
 mod notices;
+mod parts;
 mod push;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use self::push::Allowance;
+use self::parts::Parts;
+pub(crate) use self::push::Allowance;
 use crate::board::Board;
 use crate::graph::Index;
 use crate::ids::{LogId, OfficeId};
 use crate::ledger::Ledger;
 use crate::machine::Load;
-use crate::message::{Line, Message};
+use crate::message::{Line, Message, Part};
 use crate::overlay::Overlay;
 use crate::pending::Pending;
 use crate::step::Effect;
@@ -26,9 +28,6 @@ use crate::time::{Dice, Instant, Now, SECOND};
 /// How often a node compares frontiers with one of its peers, in turn, when nothing calls for it. Ten
 /// seconds: what a lost push costs at worst, for 66 bytes.
 const HEARTBEAT: u64 = 10 * SECOND;
-/// Lines and ranges that are read of one message: a peer may claim any number.
-const LINES_MAX: usize = 100_000;
-
 #[derive(Debug, Default)]
 struct Peer {
     /// The number of its current start.
@@ -42,9 +41,11 @@ struct Peer {
     /// How many entries we held when we last sent it lines.
     told: Option<Index>,
     /// What it holds and we lacked when it said so.
-    offers: Vec<Line>,
+    offers: Parts<Line>,
     /// The number of its entries when it said so.
     offered_at: u64,
+    /// What it asks for, until all of it is here.
+    wants: Parts<(LogId, u64)>,
     /// Logs of which its last fetch brought what doesn't follow what we hold.
     strays: BTreeSet<LogId>,
     /// Fetches that failed in a row.
@@ -55,6 +56,13 @@ struct Peer {
     pause: Instant,
     /// Wall clock of its last frame.
     last_seen: i64,
+}
+
+impl Peer {
+    /// Whether something may be fetched from it.
+    fn offers_some(&self) -> bool {
+        self.offers.whole && !self.offers.list.is_empty()
+    }
 }
 
 #[derive(Debug)]
@@ -75,8 +83,8 @@ pub(crate) struct Gossip {
     pub(crate) overlay: Overlay,
     peers: BTreeMap<OfficeId, Peer>,
     last_seen: BTreeMap<OfficeId, i64>,
-    /// What of their own entries was taken from members: see `push`.
-    taken: BTreeMap<OfficeId, Allowance>,
+    /// What was taken from members: see `push`.
+    pub(crate) taken: BTreeMap<OfficeId, Allowance>,
     pending: Pending,
     fetch: Option<Fetch>,
     fetches: u32,
@@ -100,7 +108,13 @@ pub(crate) struct Gossip {
 }
 
 impl Gossip {
-    pub(crate) fn new(seed: u64, version: String, relay: bool, now: Now) -> Self {
+    pub(crate) fn new(
+        seed: u64,
+        version: String,
+        relay: bool,
+        taken: BTreeMap<OfficeId, Allowance>,
+        now: Now,
+    ) -> Self {
         let mut dice = Dice(seed);
         let boot = dice.next();
         Self {
@@ -108,7 +122,7 @@ impl Gossip {
             overlay: Overlay::default(),
             peers: BTreeMap::new(),
             last_seen: BTreeMap::new(),
-            taken: BTreeMap::new(),
+            taken,
             pending: Pending::default(),
             fetch: None,
             fetches: 0,
@@ -137,14 +151,14 @@ impl Gossip {
     /// For [`crate::Core::load`].
     pub(crate) fn load(&self) -> Load {
         let (waiting, waiting_bytes) = self.pending.load();
-        let offered = self.peers.values().map(|peer| peer.offers.len()).sum();
+        let offered = self.peers.values().map(|peer| peer.offers.list.len()).sum();
         Load { waiting, waiting_bytes, offered, notices: self.board.len(), judging_due: false }
     }
 
     /// Whether somebody was seen to hold no entries of ours that we lack, and nobody else offers any.
     pub(crate) fn heard_of_ourselves(&self, ledger: &Ledger) -> bool {
         let own = ledger.office();
-        let mut offers = self.peers.values().flat_map(|peer| &peer.offers);
+        let mut offers = self.peers.values().flat_map(|peer| &peer.offers.list);
         self.heard_of_ourselves
             && !offers
                 .any(|line| line.log.author == own && ledger.graph.index(&line.hash).is_none())
@@ -166,6 +180,15 @@ impl Gossip {
 
     fn send(&mut self, to: OfficeId, message: &Message) {
         self.effects.push(Effect::Push { to: vec![to], frame: message.encode() });
+    }
+
+    /// Sends what may be in parts: one alone as any other message, more of them as fast as the peer takes them.
+    fn send_all(&mut self, to: OfficeId, parts: impl Iterator<Item = Message>) {
+        let mut frames: Vec<_> = parts.map(|part| part.encode()).collect();
+        self.effects.push(match frames.len() {
+            1 => Effect::Push { to: vec![to], frame: frames.remove(0) },
+            _ => Effect::Sync { to, frames },
+        });
     }
 
     // ---- Links ----
@@ -204,7 +227,8 @@ impl Gossip {
 
     /// Frames to this peer were dropped: compare.
     pub(crate) fn congested(&mut self, ledger: &mut Ledger, peer: OfficeId) {
-        if self.peers.contains_key(&peer) {
+        if let Some(state) = self.peers.get_mut(&peer) {
+            state.told = None;
             self.hello(ledger, peer);
         }
     }
@@ -235,22 +259,24 @@ impl Gossip {
                 self.compare(ledger, from, frontier);
                 self.compare_notices(ledger, now, from, notices);
             }
-            Message::Frontier { boot, ask, entries, lines } => {
+            Message::Frontier { boot, ask, entries, part, lines } => {
                 self.note_boot(from, boot);
-                self.offered(ledger, now, from, entries, lines);
+                self.offered(ledger, now, from, entries, part, lines);
                 let told = self.peers.get(&from).and_then(|peer| peer.told);
-                if ask && told != Some(ledger.graph.len()) {
+                if ask && part.last && told != Some(ledger.graph.len()) {
                     self.tell(ledger, from, false);
                 }
             }
             Message::Push(bundle) => {
                 self.take(ledger, now, from, bundle);
             }
-            Message::Want { fetch, entries, from: ranges } => {
+            Message::Want { fetch, entries, part, from: ranges } => {
                 let held = |(log, _): &(LogId, u64)| ledger.graph.length(log) > 0;
-                let ranges = ranges.into_iter().filter(held).take(LINES_MAX).collect();
-                let end = u64::from(ledger.graph.len()).min(entries);
-                self.effects.push(Effect::Serve { to: from, fetch, from: ranges, end });
+                if peer.wants.add(part, ranges.into_iter().filter(held)) {
+                    let ranges = std::mem::take(&mut peer.wants).list;
+                    let end = u64::from(ledger.graph.len()).min(entries);
+                    self.effects.push(Effect::Serve { to: from, fetch, from: ranges, end });
+                }
             }
             Message::Chunk { fetch, last, bundle } => {
                 self.chunk(ledger, now, from, fetch, last, bundle);
@@ -274,7 +300,7 @@ impl Gossip {
             self.heard_of_ourselves = true;
             if let Some(peer) = self.peers.get_mut(&from) {
                 peer.base = ledger.graph.len();
-                peer.offers.clear();
+                peer.offers = Parts::default();
             }
         } else {
             self.tell(ledger, from, true);
@@ -287,8 +313,15 @@ impl Gossip {
         peer.told = Some(ledger.graph.len());
         let lines = ledger.graph.lines_since(peer.base);
         let entries = u64::from(ledger.graph.len());
-        let message = Message::Frontier { boot: self.boot, ask, entries, lines };
-        self.send(to, &message);
+        let boot = self.boot;
+        let parts = Part::cut(&lines).map(|(part, lines)| Message::Frontier {
+            boot,
+            ask,
+            entries,
+            part,
+            lines,
+        });
+        self.send_all(to, parts);
     }
 
     // ---- Time ----

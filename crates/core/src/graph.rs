@@ -92,6 +92,11 @@ impl Graph {
         self.by_change.get(hash).map(|index| self.node(*index))
     }
 
+    /// How many histories all logs have.
+    pub(crate) fn histories(&self) -> usize {
+        self.branches.len()
+    }
+
     /// How long a log is, along its longest branch.
     pub(crate) fn length(&self, log: &LogId) -> u64 {
         self.logs.get(log).map_or(0, |log| log.length)
@@ -293,13 +298,23 @@ impl Graph {
                 walk.extend(node.parents.iter().copied().filter(|parent| seen.insert(*parent)));
             }
         }
-        if found.len() > 1 {
-            // Heads don't lie under each other; what was found beneath them may.
-            let all: Vec<_> = found.iter().copied().collect();
-            found.retain(|old| {
-                let later: Vec<_> = all.iter().copied().filter(|other| other > old).collect();
-                !self.is_under(*old, &later)
-            });
+        // Heads don't lie under each other; what was found beneath them may. So the highest is one of the latest; and of
+        // the others what isn't met on the way down from there, to the lowest.
+        let mut walk: BTreeSet<Index> = found.last().copied().into_iter().collect();
+        let mut open: BTreeSet<Index> =
+            found.iter().copied().filter(|it| !walk.contains(it)).collect();
+        while let Some(lowest) = open.first().copied()
+            && let Some(at) = walk.pop_last()
+        {
+            walk.extend(self.node(at).parents.iter().copied().filter(|parent| *parent >= lowest));
+            while let Some(next) = open.last().copied()
+                && walk.last().is_none_or(|at| *at <= next)
+            {
+                open.remove(&next);
+                if !walk.insert(next) {
+                    found.remove(&next);
+                }
+            }
         }
         found.into_iter().collect()
     }

@@ -17,10 +17,10 @@ use crate::graph::{Graph, Index, NextInLog};
 use crate::ids::{EntryHash, LogId, NetworkId, OfficeId};
 use crate::removal::{Verdict, understood};
 use crate::roster::{Claim, Ground, Roster};
-use crate::row::{Applied, Row, Standing, Void};
+use crate::row::{Applied, Release, Row, Standing, Void};
 use crate::statement::{EventEdit, Statement};
 use crate::step::{Appended, Write};
-pub(crate) use accept::Refused;
+pub(crate) use accept::{Refused, Taken};
 pub(crate) use write::TooLarge;
 
 pub(crate) struct Ledger {
@@ -212,7 +212,7 @@ impl Ledger {
     /// Takes a stored row, and finds anew what it counts for.
     pub(crate) fn judge_again(&mut self, mut row: Row) -> Result<(), String> {
         let (index, parents) = self.stored_parents(&row)?;
-        if row.standing == Standing::Void(Void::Quarantined) {
+        if row.standing == Standing::Void(Void::Quarantined(Release::THIS)) {
             self.quarantined.insert(index);
         }
         let (standing, applied, statement) = self.judge(&row.entry, row.hash, &parents);
@@ -258,10 +258,16 @@ impl Ledger {
         self.writes.push(Write::JudgeAgain(false));
     }
 
-    /// Whether a row that is deferred, by an older version, can be judged now.
+    /// Whether a row that another version could not judge, or failed at, may be judged now.
     pub(crate) fn understands(&self, row: &Row) -> bool {
-        let parents = self.graph.parents_of(&row.entry).unwrap_or_default();
-        understood(&row.entry, &parents, &self.graph).is_some()
+        match row.standing {
+            Standing::Deferred => {
+                let parents = self.graph.parents_of(&row.entry).unwrap_or_default();
+                understood(&row.entry, &parents, &self.graph).is_some()
+            }
+            Standing::Void(Void::Quarantined(release)) => release != Release::THIS,
+            _ => false,
+        }
     }
 
     /// Applies what is staged. If it can't be, the document is to be built anew.
@@ -538,13 +544,13 @@ impl Ledger {
     fn edit(&mut self, place: &ChangePlace, edits: &[EventEdit]) -> Result<Applied, Void> {
         let index = self.graph.len();
         if self.quarantined.contains(&index) {
-            return Err(Void::Quarantined);
+            return Err(Void::Quarantined(Release::THIS));
         }
         let derived = match self.document.derive(place, edits) {
             Ok(Ok(derived)) => derived.ok_or(Void::NoEffect)?,
             Ok(Err(panic)) => {
                 self.quarantine(index, &panic);
-                return Err(Void::Quarantined);
+                return Err(Void::Quarantined(Release::THIS));
             }
             Err(error) => {
                 self.broken(error);

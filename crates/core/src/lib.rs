@@ -67,5 +67,5 @@ pub use document::Document;
 pub use ids::{Digest, DocumentId, EntryHash, Incarnation, LogId, NetworkId, OfficeId, TicketId};
 pub use machine::{Config, Core, Input, Load, check_name, found};
 pub use opening::{OpenError, Stored};
-pub use step::{Effect, RequestId, Step, Write};
+pub use step::{Effect, Kept, RequestId, Step, Write};
 pub use time::{Instant, Now};

@@ -19,7 +19,7 @@ use crate::overlay::Overlay;
 use crate::roster::{TicketFault, is_name};
 use crate::row::{Row, Standing};
 use crate::statement::{Found, Remove, Role, Statement, Succeed};
-use crate::step::{Effect, RequestId, Step};
+use crate::step::{Effect, Kept, RequestId, Step};
 use crate::time::{Dice, Instant, Now, SECOND};
 use crate::views;
 
@@ -80,10 +80,12 @@ pub enum Input {
 /// answers within a round trip; to whoever is cut off it is a second, once.
 const OWN_LOG_PATIENCE: u64 = SECOND;
 
-/// After a node had to judge all it holds again, it takes no fork for so long, nor minds what may change the
-/// standing of a removed member's entries: a liar can make as many as it likes, and each costs as much as
-/// opening the folder without a snapshot.
-const JUDGE_PAUSE: u64 = 30 * SECOND;
+/// After a node had to judge all it holds again, it takes no fork for so many times as long as that took, nor minds
+/// what may change the standing of a removed member's entries: a liar can make as many as it likes, and each
+/// costs as much as opening the folder without a snapshot, and comparing with all peers.
+const JUDGE_PAUSE: u64 = 10;
+const JUDGE_PAUSE_MIN: u64 = 3 * SECOND;
+const JUDGE_PAUSE_MAX: u64 = 600 * SECOND;
 
 /// Changes that are applied to the document together when there is time: few enough that whoever reads
 /// before doesn't notice, and enough to share most of what a batch costs. Drawn anew each time, so that nodes
@@ -120,12 +122,14 @@ pub struct Core {
     settled: bool,
     /// The moment of the first input.
     started: Option<Instant>,
-    /// All was judged again when it was opened.
-    judged_again: bool,
+    /// All was judged again when it was opened, from this moment on.
+    judged_again: Option<Instant>,
     admitted: Option<(BTreeSet<OfficeId>, BTreeSet<TicketId>)>,
     neighbours: Option<BTreeMap<OfficeId, Vec<String>>>,
     relays: Option<BTreeMap<OfficeId, Vec<String>>>,
     presences: u64,
+    /// Members that have no place in the network.
+    surplus: BTreeSet<OfficeId>,
     dice: Dice,
     /// How many changes [`Core::idle`] waits for.
     batch: usize,
@@ -212,7 +216,7 @@ impl Core {
         }
         ledger.own =
             stored.incarnation.map(|incarnation| LogId { author: ledger.office(), incarnation });
-        let mut gossip = Gossip::new(dice.next(), version, relay, now);
+        let mut gossip = Gossip::new(dice.next(), version, relay, stored.kept.taken, now);
         for notice in stored.notices {
             if !ledger.roster.removed().contains_key(&notice.office) {
                 gossip.board.reload(notice);
@@ -225,13 +229,14 @@ impl Core {
             bootstrap,
             replies: Vec::new(),
             parked: Vec::new(),
-            settled: stored.settled,
+            settled: stored.kept.settled,
             started: None,
-            judged_again: !reloaded,
+            judged_again: (!reloaded).then_some(now.monotonic),
             admitted: None,
             neighbours: None,
             relays: None,
             presences: u64::MAX,
+            surplus: BTreeSet::new(),
             batch: batch(&mut dice),
             dice,
         })
@@ -240,8 +245,9 @@ impl Core {
     /// Takes an input. What follows from it is in the next step; several inputs may share one.
     pub fn handle(&mut self, now: Now, input: Input) {
         let started = *self.started.get_or_insert(now.monotonic);
+        let judging_pause = self.judging_pause();
         let Self { ledger, gossip, .. } = self;
-        ledger.takes_forks = !self.judged_again || started.after(JUDGE_PAUSE) <= now.monotonic;
+        ledger.takes_forks = started.after(judging_pause) <= now.monotonic;
         ledger.stale |= ledger.judging_due && ledger.takes_forks;
         if ledger.stale {
             if let Input::Command(request, command) = input {
@@ -317,7 +323,8 @@ impl Core {
         effects.extend(std::mem::take(&mut self.ledger.alarms).into_iter().map(Effect::Alarm));
         if self.ledger.stale {
             let unanswered = std::mem::take(&mut self.parked);
-            effects.push(Effect::Reopen { unanswered, settled: self.settled });
+            let kept = Kept { settled: self.settled, taken: self.gossip.taken.clone() };
+            effects.push(Effect::Reopen { unanswered, kept });
         }
         let mut writes = finished.writes;
         writes.extend(self.gossip.take_unsaved(now, !writes.is_empty()));
@@ -337,7 +344,7 @@ impl Core {
             due = due.min((self.patience_ends(), "nobody knows of our log"));
         }
         if self.ledger.judging_due {
-            let pause_ends = self.started.unwrap_or_default().after(JUDGE_PAUSE);
+            let pause_ends = self.started.unwrap_or_default().after(self.judging_pause());
             due = due.min((pause_ends, "judge again"));
         }
         due
@@ -345,6 +352,13 @@ impl Core {
 
     fn patience_ends(&self) -> Instant {
         self.started.unwrap_or_default().after(OWN_LOG_PATIENCE)
+    }
+
+    /// How long after its start it has to wait before it judges all again.
+    fn judging_pause(&self) -> u64 {
+        let Some((from, to)) = self.judged_again.zip(self.started) else { return 0 };
+        let took = to.0.saturating_sub(from.0);
+        took.saturating_mul(JUDGE_PAUSE).clamp(JUDGE_PAUSE_MIN, JUDGE_PAUSE_MAX)
     }
 
     /// This office.
@@ -406,21 +420,22 @@ impl Core {
             false => BTreeSet::new(),
         };
         if changed {
-            let mut members: BTreeSet<OfficeId> =
-                self.ledger.roster.members().keys().copied().collect();
+            let mut members = self.ledger.roster.places();
             self.gossip.overlay = Overlay::new(members.iter(), &own);
             let mut tickets = self.ledger.roster.open_tickets(now.wall);
             if is_newcomer {
                 members.extend(&sponsors);
-            } else if !members.remove(&own) {
+            } else if !members.contains(&own) {
                 // Removed: there is nobody to talk to any more.
                 members.clear();
                 tickets.clear();
             }
+            members.remove(&own);
             if self.admitted.as_ref() != Some(&(members.clone(), tickets.clone())) {
                 self.admitted = Some((members.clone(), tickets.clone()));
                 effects.push(Effect::Admit { members, tickets });
             }
+            self.note_surplus();
         }
         let mut wanted = self.gossip.overlay.neighbours.clone();
         wanted.extend(sponsors);
@@ -435,6 +450,20 @@ impl Core {
             self.relays = Some(relays.clone());
             effects.push(Effect::Relays(relays));
         }
+    }
+
+    /// Tells operators of members that have no place in the network.
+    fn note_surplus(&mut self) {
+        let places = self.ledger.roster.places();
+        let all = self.ledger.roster.members().keys().filter(|it| !places.contains(it));
+        let surplus: BTreeSet<OfficeId> = all.copied().collect();
+        for office in surplus.difference(&self.surplus) {
+            self.ledger.alarms.push(format!(
+                "office {office} is one of several new keys of one office, and is not connected with: copies of \
+                 its folder rotated the key, or it is in other hands; an admin should remove what is too many"
+            ));
+        }
+        self.surplus = surplus;
     }
 
     /// The members that say that they are relays.

@@ -17,6 +17,33 @@ const CHUNK: u32 = 4;
 /// Most bytes of such a message: a bundle and what stands before it.
 const FRAME_OF_ENTRIES_MAX: usize = BUNDLE_BYTES_MAX + 1024;
 
+/// Lines and ranges in one message, at most: some 1.3 MB. More of them go in parts.
+pub const LINES_PER_FRAME: usize = 16_384;
+
+/// Which part of a list that is too long for one message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// From 0.
+    pub at: u32,
+    /// None comes after it.
+    pub last: bool,
+}
+
+impl Part {
+    /// The only one.
+    pub const WHOLE: Self = Self { at: 0, last: true };
+
+    /// Cuts a list into parts; one empty part if there is nothing in it.
+    pub(crate) fn cut<T: Copy>(list: &[T]) -> impl Iterator<Item = (Self, Vec<T>)> {
+        let last = list.len().div_ceil(LINES_PER_FRAME).max(1) - 1;
+        (0..=last).map(move |at| {
+            let rest = &list[at * LINES_PER_FRAME..];
+            let part = Self { at: at as u32, last: at == last };
+            (part, rest[..rest.len().min(LINES_PER_FRAME)].to_vec())
+        })
+    }
+}
+
 /// A log up to its last entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
@@ -50,6 +77,8 @@ pub enum Message {
         ask: bool,
         /// How many entries the sender held when it said so; `Want` repeats it.
         entries: u64,
+        /// Which of the lines these are.
+        part: Part,
         /// In the order of `LogId`.
         lines: Vec<Line>,
     },
@@ -62,6 +91,8 @@ pub enum Message {
         /// The number in the `Frontier` that it answers: what came to the receiver later is not part of
         /// it, as it may build upon what this request doesn't ask for.
         entries: u64,
+        /// Which of the ranges these are.
+        part: Part,
         /// From which number on.
         from: Vec<(LogId, u64)>,
     },

@@ -7,7 +7,8 @@ use crate::ids::{Incarnation, LogId};
 use crate::ledger::Ledger;
 use crate::notice::SignedNotice;
 use crate::removal::Survey;
-use crate::row::{Row, Standing};
+use crate::row::Row;
+use crate::step::Kept;
 
 /// What a node finds on its disk.
 #[derive(Debug, Default)]
@@ -25,7 +26,9 @@ pub struct Stored {
     /// Whether all entries are to be judged again: see [`Write::JudgeAgain`].
     pub judge_again: bool,
     /// Not from the disk: what [`Effect::Reopen`] said, when the node goes on with the same disk.
-    pub settled: bool,
+    ///
+    /// [`Effect::Reopen`]: crate::Effect::Reopen
+    pub kept: Kept,
 }
 
 /// Why a node can't be opened from what is stored.
@@ -63,7 +66,7 @@ pub(crate) fn reload<E: std::error::Error + 'static>(
     };
     for (index, row) in rows.enumerate() {
         let row = row.map_err(OpenError::Store)?;
-        if row.standing == Standing::Deferred && ledger.understands(&row) {
+        if ledger.understands(&row) {
             return Ok(false);
         }
         ledger.reload(row, (index as u64) < covered).map_err(OpenError::Damaged)?;

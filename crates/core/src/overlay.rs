@@ -30,12 +30,20 @@ pub const MESH_MAX: usize = 30;
 pub const RINGS: u8 = 4;
 
 /// An office's place among the members.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Overlay {
+    /// Everyone is linked with everyone.
+    pub mesh: bool,
     /// Whom to be linked with.
     pub neighbours: BTreeSet<OfficeId>,
     /// To whom of them to push what is new.
     pub successors: BTreeSet<OfficeId>,
+}
+
+impl Default for Overlay {
+    fn default() -> Self {
+        Self { mesh: true, neighbours: BTreeSet::new(), successors: BTreeSet::new() }
+    }
 }
 
 impl Overlay {
@@ -51,6 +59,7 @@ impl Overlay {
             found.successors = found.neighbours.clone();
             return found;
         }
+        found.mesh = false;
         if !members.clone().any(|member| member == office) {
             return found;
         }

@@ -139,6 +139,43 @@ impl Roster {
         admissions.into_iter().any(|it| it.predecessor == Some(*old))
     }
 
+    /// The members that have a place in the network, where others connect with them. All do, but for new keys
+    /// of one office: it could have any number, from histories that it writes side by side, or as each new
+    /// key may have one. Of keys that succeed the same one the first by hash has a place; and where a new key
+    /// has one beside the old key, which it has to remove, no third has.
+    pub(crate) fn places(&self) -> BTreeSet<OfficeId> {
+        let all = || self.members.iter().chain(&self.removed);
+        let succeeded = |it: &Admission| it.predecessor;
+        let old_keys: BTreeSet<OfficeId> =
+            all().flat_map(|(_, it)| it.admissions.values().filter_map(succeeded)).collect();
+        let mut first: BTreeMap<OfficeId, (EntryHash, OfficeId)> = BTreeMap::new();
+        for (office, member) in all() {
+            if self.members.contains_key(office) || old_keys.contains(office) {
+                for (hash, admission) in &member.admissions {
+                    if let Some(old) = admission.predecessor {
+                        let this = (*hash, *office);
+                        first.entry(old).and_modify(|it| *it = this.min(*it)).or_insert(this);
+                    }
+                }
+            }
+        }
+        let is_member = |office: &OfficeId| self.members.contains_key(office);
+        let is_beside = |old: &OfficeId| {
+            let mut admissions =
+                self.members.get(old).into_iter().flat_map(|it| it.admissions.values());
+            is_member(old) && admissions.all(|it| it.predecessor.as_ref().is_some_and(is_member))
+        };
+        let has_place = |office: &OfficeId, it: &Admission| match &it.predecessor {
+            None => true,
+            Some(old) => first.get(old).is_some_and(|it| it.1 == *office) && !is_beside(old),
+        };
+        self.members
+            .iter()
+            .filter(|(office, member)| member.admissions.values().any(|it| has_place(office, it)))
+            .map(|(office, _)| *office)
+            .collect()
+    }
+
     // ---- Judging ----
 
     /// Whether a statement may be made where it stands, by what lies under it. Only that counts, so
@@ -210,9 +247,17 @@ impl Roster {
         }
         let author = self.known(&claim.author);
         let mut admissions = author.into_iter().flat_map(|it| it.admissions.values());
+        // A new key may remove the old one, if all that the old one may is left to it.
+        let of_old = self.known(&remove.office).into_iter().flat_map(|it| it.admissions.values());
+        let roles: BTreeSet<Role> = of_old
+            .filter(|it| graph.is_under(it.at, claim.parents))
+            .flat_map(|it| it.roles.iter().copied())
+            .collect();
         let own = remove.office == claim.author
             || admissions.any(|it| {
-                it.predecessor == Some(remove.office) && graph.is_under(it.at, claim.parents)
+                it.predecessor == Some(remove.office)
+                    && graph.is_under(it.at, claim.parents)
+                    && roles.iter().all(|role| it.roles.contains(role))
             });
         let writes = || self.ranks(graph, claim, &WRITERS).next().is_some();
         if !(is_admin || own && writes()) {

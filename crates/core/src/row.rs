@@ -35,8 +35,28 @@ pub enum Void {
     BadAdmission,
     /// Its author was removed: see [`crate::statement::Remove`].
     Removed,
-    /// It made this program fail: see `Ledger::quarantine`.
-    Quarantined,
+    /// It made this release of the program fail: see `Ledger::quarantine`.
+    Quarantined(Release),
+}
+
+/// A release of this program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Release(u16, u16, u16);
+
+impl Release {
+    /// The one that runs.
+    pub const THIS: Self = Self(
+        number(env!("CARGO_PKG_VERSION_MAJOR")),
+        number(env!("CARGO_PKG_VERSION_MINOR")),
+        number(env!("CARGO_PKG_VERSION_PATCH")),
+    );
+}
+
+const fn number(digits: &str) -> u16 {
+    match u16::from_str_radix(digits, 10) {
+        Ok(number) => number,
+        Err(_) => panic!("a part of the version is no number"),
+    }
 }
 
 /// What the document needs to know of an applied change without decoding it again.

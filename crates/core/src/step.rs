@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::command::{Command, Reply};
+use crate::gossip::Allowance;
 use crate::ids::{EntryHash, Incarnation, LogId, OfficeId, TicketId};
 use crate::notice::SignedNotice;
 use crate::row::Row;
@@ -70,6 +71,14 @@ pub enum Effect {
         /// Entries with this local index or a higher one are not part of it.
         end: u64,
     },
+    /// Send these frames on the sync lane, one after the other. If the ones before have not left yet, they may be
+    /// dropped: the next comparison brings them again.
+    Sync {
+        /// To whom.
+        to: OfficeId,
+        /// Encoded messages.
+        frames: Vec<Vec<u8>>,
+    },
     /// Who may connect: members, and holders of tickets that are still open.
     Admit {
         /// Members, without ourselves.
@@ -90,9 +99,18 @@ pub enum Effect {
     Reopen {
         /// To be put to the core again.
         unanswered: Vec<(RequestId, Command)>,
-        /// For [`crate::Stored::settled`].
-        settled: bool,
+        /// For [`crate::Stored::kept`].
+        kept: Kept,
     },
+}
+
+/// What a core that is opened again goes on with, and which is not on the disk.
+#[derive(Clone, Debug, Default)]
+pub struct Kept {
+    /// Nobody can hold more of this node's log than it does.
+    pub(crate) settled: bool,
+    /// What was taken from peers.
+    pub(crate) taken: BTreeMap<OfficeId, Allowance>,
 }
 
 /// An entry of the local log, as followers see it.

@@ -4,7 +4,7 @@
 mod common;
 
 use common::World;
-use fasti_core::message::{Line, Message};
+use fasti_core::message::{Line, Message, Part};
 use fasti_core::{EntryHash, Incarnation, Input, LogId};
 use serde_json::json;
 
@@ -18,7 +18,9 @@ fn a_peer_that_claims_entries_up_to_2_to_the_64_stops_nobody() {
         hash: EntryHash([9; 32]),
     };
     let lines = vec![line(ids[0], 1), line(ids[0], 2), line(ids[1], 1)];
-    let frame = Message::Frontier { boot: 7, ask: true, entries: u64::MAX, lines }.encode();
+    let frame =
+        Message::Frontier { boot: 7, ask: true, entries: u64::MAX, part: Part::WHOLE, lines }
+            .encode();
     world.input(ids[2], Input::Received(ids[1], frame));
     world.settle();
     world.publish(ids[2], "P-1", "2024-04-01");

@@ -7,7 +7,7 @@ mod common;
 use common::World;
 use common::mallory::{Dice, Mallory, shown};
 use fasti_core::entry::Run;
-use fasti_core::message::Message;
+use fasti_core::message::{Message, Part};
 use fasti_core::row::Row;
 use fasti_core::{Input, LogId, OfficeId};
 use serde_json::json;
@@ -34,9 +34,20 @@ fn frames(world: &mut World, from: OfficeId) -> Vec<Vec<u8>> {
     let stranger = LogId { author: OfficeId([5; 32]), ..log };
     [
         Message::Hello { boot: 1, frontier, notices: [0; 16] },
-        Message::Frontier { boot: 1, ask: true, entries: 3, lines: own.iter().map(line).collect() },
+        Message::Frontier {
+            boot: 1,
+            ask: true,
+            entries: 3,
+            part: Part::WHOLE,
+            lines: own.iter().map(line).collect(),
+        },
         Message::Push(vec![run_of(&own[own.len() - 1..])]),
-        Message::Want { fetch: 1, entries: 3, from: vec![(log, 1), (stranger, 7)] },
+        Message::Want {
+            fetch: 1,
+            entries: 3,
+            part: Part::WHOLE,
+            from: vec![(log, 1), (stranger, 7)],
+        },
         Message::Chunk { fetch: 1, last: true, bundle: vec![run_of(&own)] },
         Message::Notices(disk.notices.values().cloned().collect()),
     ]

@@ -8,7 +8,7 @@ use common::mallory::{Mallory, shown};
 use common::{World, signer};
 use fasti_core::entry::{BUNDLE_BYTES_MAX, ENTRIES_MAX, Link, RULES, Run};
 use fasti_core::event::Leaf;
-use fasti_core::message::{FrameError, Line, Message};
+use fasti_core::message::{FrameError, Line, Message, Part};
 use fasti_core::statement::{Admit, EventEdit, Found, Invite, Role, Statement};
 use fasti_core::{EntryHash, Incarnation, Input, LogId, OfficeId, TicketId};
 use serde_json::json;
@@ -378,16 +378,53 @@ fn thousands_of_entries_side_by_side_stop_nobody() {
     let (mut world, ids, mallory) = world_with_mallory();
     let say = |n| Link { time: mallory.honest.time + n as i64, ..mallory.honest.clone() };
     // More than an entry may have parents.
-    for run in side_by_side(&mallory, &world, 4200, say).chunks(700) {
-        let frame = Message::Push(run.to_vec()).encode();
-        world.input(ids[0], Input::Received(mallory.id, frame));
-    }
+    let frame = Message::Push(side_by_side(&mallory, &world, 4200, say)).encode();
+    world.input(ids[0], Input::Received(mallory.id, frame));
     world.publish(ids[0], "B", "2024-05-01");
     world.settle();
     world.publish(ids[1], "C", "2024-05-01");
     assert_agreed(&mut world, &ids, 0);
     assert_eq!(world.status(ids[0]).events, 3);
     assert_eq!(world.alarms(ids[1]), &[] as &[String]);
+}
+
+#[test]
+fn who_begins_one_history_after_the_other_is_not_listened_to_for_long() {
+    let (mut world, ids, mallory) = world_with_mallory();
+    let before = world.status(ids[0]).entries;
+    let say = |n| Link { time: mallory.honest.time + n as i64, ..mallory.honest.clone() };
+    for run in side_by_side(&mallory, &world, 200, say) {
+        mallory.push(&mut world, ids[0], run);
+    }
+    let taken = world.status(ids[0]).entries - before;
+    assert!((60..=70).contains(&taken), "{taken} of 200 at once");
+    let alarms = world.alarms(ids[0]);
+    assert!(alarms[0].contains("sends more than is taken from it"), "{alarms:?}");
+    // Others bring them all the same.
+    let rest = side_by_side(&mallory, &world, 200, say);
+    world.input(ids[0], Input::Received(ids[1], Message::Push(rest).encode()));
+    assert_eq!(world.status(ids[0]).entries - before, 200);
+}
+
+/// More than fit into one frame: a frontier and what is asked for come in parts.
+#[test]
+fn a_network_with_more_histories_than_a_frame_can_tell_of_lets_newcomers_in() {
+    let (mut world, ids, mallory) = world_with_mallory();
+    let nothing = mallory.saying(&Statement::Found(Found { name: "x".into(), nonce: [0; 16] }));
+    let say = |n| Link { time: n as i64, ..nothing.clone() };
+    let runs = side_by_side(&mallory, &world, 20_000, say);
+    for half in runs.chunks(10_000) {
+        let frame = Message::Push(half.to_vec()).encode();
+        world.input(ids[0], Input::Received(mallory.id, frame));
+        // Until so much is forgiven.
+        world.sleep(50_000);
+    }
+    world.settle();
+    assert_eq!(world.status(ids[1]).void, 20_000);
+    let late = world.join(ids[0], 9, "Late");
+    world.link(late, ids[1]);
+    world.settle();
+    assert_agreed(&mut world, &[ids[0], late], 20_000);
 }
 
 #[test]
@@ -477,7 +514,13 @@ fn a_fetch_that_a_liar_never_ends_keeps_nobody_from_the_others() {
         // Mallory offers much, and Denver asks for it.
         world.input(denver, Input::Connected(mallory.id));
         let line = Line { log: mallory.log, seq: u64::MAX, hash: EntryHash([7; 32]) };
-        let offer = Message::Frontier { boot: 1, ask: false, entries: 9, lines: vec![line] };
+        let offer = Message::Frontier {
+            boot: 1,
+            ask: false,
+            entries: 9,
+            part: Part::WHOLE,
+            lines: vec![line],
+        };
         world.input(denver, Input::Received(mallory.id, offer.encode()));
         world.link(denver, boston);
         let mut waited = 0;
@@ -589,8 +632,6 @@ fn an_office_whose_disk_and_clock_were_set_back_is_heard_again() {
     world.pass(-3_600_000);
     world.restore(denver, backup);
     world.publish(boston, "B", "2024-05-01");
-    for _ in 0..4 {
-        world.settle();
-    }
+    world.settle_for(45);
     world.assert_agreed();
 }

@@ -389,6 +389,47 @@ fn an_office_goes_on_under_a_new_key_and_the_old_one_is_worth_nothing() {
     assert!(members(&mut world, founder).iter().all(|it| it.office != signer(61).office()));
 }
 
+/// One office could make itself as many as it likes, and be everyone's neighbour.
+#[test]
+fn an_office_has_one_place_however_many_new_keys_it_has() {
+    let (mut world, [founder, denver, boston, _]) = four();
+    let old = world.offices[&denver].signer.clone();
+    let tell = |world: &mut World, run: Run| {
+        world.input(boston, Input::Received(founder, Message::Push(vec![run]).encode()));
+        world.settle_for(10);
+    };
+    let succeed = |world: &World, old: &Signer, seed| {
+        Statement::Succeed(Succeed::new(&world.network, &old.office(), &signer(seed)))
+    };
+    let history = History::of(&world, founder);
+    let seeds = 60..66;
+    for seed in seeds.clone() {
+        // Side by side, each in a log of its own.
+        let mut aside = History::of(&world, founder);
+        aside.incarnation = u64::from(seed);
+        let run = aside.write(&old, &succeed(&world, &old, seed), &history.all(), 0);
+        tell(&mut world, run);
+    }
+    let new: BTreeSet<_> = seeds.map(|seed| signer(seed).office()).collect();
+    assert_eq!(members(&mut world, boston).len(), 4 + 6);
+    let admits = world.offices[&boston].admits.clone();
+    let placed: Vec<_> = admits.intersection(&new).copied().collect();
+    assert_eq!((admits.len(), placed.len()), (4, 1), "the old key, one new key, and the others");
+    assert!(world.alarms(boston).iter().any(|it| it.contains("several new keys")));
+    // Nor one after the other, as long as the old ones stay.
+    let seed = (60..66).find(|seed| signer(*seed).office() == placed[0]).unwrap();
+    let mut history = History::of(&world, boston);
+    let next = succeed(&world, &signer(seed), 70);
+    let run = history.write(&signer(seed), &next, &history.all(), 0);
+    tell(&mut world, run);
+    let third = signer(70).office();
+    assert!(!world.offices[&boston].admits.contains(&third));
+    remove(&mut world, founder, denver);
+    world.settle();
+    assert!(world.offices[&boston].admits.contains(&third));
+    assert!(!world.offices[&boston].admits.contains(&denver));
+}
+
 // ---- Any history, in any order ----
 
 /// Entries that a network might have, whoever wrote them.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 use fasti_core::entry::{Run, Signer};
-use fasti_core::message::{Line, Message};
+use fasti_core::message::{Line, Message, Part};
 use fasti_core::notice::{Acknowledgement, SignedNotice, Topic};
 use fasti_core::policy::PolicyEvent;
 use fasti_core::row::Row;
@@ -114,14 +114,14 @@ fn computed() -> BTreeMap<String, String> {
     put("hello.frame", hex::encode(Message::Hello { boot: 1, frontier, notices }.encode()));
     let line = Line { log, seq: 2, hash: change.hash };
     let lines = vec![line];
-    let message = Message::Frontier { boot: 1, ask: true, entries: 2, lines };
+    let message = Message::Frontier { boot: 1, ask: true, entries: 2, part: Part::WHOLE, lines };
     put("frontier.frame", hex::encode(message.encode()));
     let signature = change.signature.unwrap();
     let links = vec![change.entry.link.clone()];
     let run = Run { log, first: 2, prev: row.hash, links, signature };
     let push = Message::Push(vec![run]).encode();
     put("push.frame.sha256", hex::encode(sha2::Sha256::digest(push)));
-    let want = Message::Want { fetch: 7, entries: 2, from: vec![(log, 2)] };
+    let want = Message::Want { fetch: 7, entries: 2, part: Part::WHOLE, from: vec![(log, 2)] };
     put("want.frame", hex::encode(want.encode()));
     put("notice", notice(&founder, log.incarnation, frontier, change));
     check_types(network, office);

@@ -10,8 +10,8 @@ use fasti_core::message::Message;
 use fasti_core::notice::{SignedNotice, Topic};
 use fasti_core::row::Row;
 use fasti_core::{
-    Answer, Command, Config, Core, Effect, Incarnation, Input, Instant, LogId, NetworkId, Now,
-    OfficeId, OpenError, Reply, Stored, Write,
+    Answer, Command, Config, Core, Effect, Incarnation, Input, Instant, Kept, LogId, NetworkId,
+    Now, OfficeId, OpenError, Reply, Stored, Write,
 };
 use serde_json::{Value, json};
 
@@ -158,6 +158,7 @@ impl Node {
                     }
                 }
                 Effect::Push { .. }
+                | Effect::Sync { .. }
                 | Effect::Serve { .. }
                 | Effect::Admit { .. }
                 | Effect::Neighbours(_)
@@ -253,7 +254,7 @@ fn open(
         incarnation: disk.incarnation,
         forks: disk.forks.iter().copied().collect(),
         judge_again: disk.judge_again,
-        settled: false,
+        kept: Kept::default(),
     };
     Core::open(config, stored, || Ok(disk.rows.iter().cloned().map(Ok)), now)
 }

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use fasti_core::entry::Signer;
-use fasti_core::{Command, CommandError, Config, Core, Now, OfficeId, Stored};
+use fasti_core::{Command, CommandError, Config, Core, Kept, Now, OfficeId, Stored};
 use fasti_doors::{Guard, Handle};
 use fasti_net as net;
 use fasti_store::Store;
@@ -94,7 +94,7 @@ pub(crate) async fn run(settings: Settings, stop: impl Future<Output = ()>) -> a
     }
     let clock = Clock::start();
     let started = std::time::Instant::now();
-    let (core, snapshot) = open(&store, &signer, relay, clock.now(), false)?;
+    let (core, snapshot) = open(&store, &signer, relay, clock.now(), Kept::default())?;
     tracing::info!(
         office = %core.office(),
         name = store.meta().name,
@@ -139,9 +139,9 @@ pub(crate) async fn run(settings: Settings, stop: impl Future<Output = ()>) -> a
         reopen: Box::new(move |now, opening| match opening {
             Opening::Failed => {
                 disk.reopen()?;
-                open(&disk, &signer, relay, now, false)
+                open(&disk, &signer, relay, now, Kept::default())
             }
-            Opening::Judging { settled } => open(&disk, &signer, relay, now, settled),
+            Opening::Judging(kept) => open(&disk, &signer, relay, now, kept),
         }),
     };
     let engine = std::thread::Builder::new().name("engine".into()).spawn(move || {
@@ -351,7 +351,7 @@ fn open(
     signer: &Signer,
     relay: bool,
     now: Now,
-    settled: bool,
+    kept: Kept,
 ) -> anyhow::Result<(Core, u64)> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed)?;
@@ -359,7 +359,7 @@ fn open(
     config.relay = relay;
     config.bootstrap = bootstrap(store)?;
     let reader = store.reader();
-    let stored = Stored { settled, ..snapshots::load(&reader)? };
+    let stored = Stored { kept, ..snapshots::load(&reader)? };
     let covered = stored.snapshot.as_ref().map_or(0, |(entries, _)| *entries);
     let rows = || Ok(reader.rows(0)?.map(|item| item.map(|(_, row)| row)));
     Ok((Core::open(config, stored, rows, now)?, covered))

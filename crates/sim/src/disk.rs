@@ -7,7 +7,7 @@ use std::rc::Rc;
 use fasti_core::ids::EntryHash;
 use fasti_core::notice::{SignedNotice, Topic};
 use fasti_core::row::Row;
-use fasti_core::{Incarnation, LogId, OfficeId, Stored, Write};
+use fasti_core::{Incarnation, Kept, LogId, OfficeId, Stored, Write};
 
 use crate::mutation::Mutation;
 
@@ -145,7 +145,7 @@ impl Disk {
             incarnation: self.incarnation,
             forks: self.forks.iter().copied().collect(),
             judge_again: self.judge_again,
-            settled: false,
+            kept: Kept::default(),
         }
     }
 }

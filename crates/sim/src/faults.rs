@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use fasti_core::entry::Signer;
 use fasti_core::event::Leaf;
-use fasti_core::message::{Line, Message};
+use fasti_core::message::{Line, Message, Part};
 use fasti_core::row::Row;
 use fasti_core::statement::{Admit, Invite, Role, Statement};
 use fasti_core::{Command, EntryHash, TicketId};
@@ -271,14 +271,15 @@ impl World {
                     boot: dice.below(3),
                     ask: dice.chance(0.5),
                     entries: dice.below(99),
+                    part: Part { at: dice.below(2) as u32, last: dice.chance(0.9) },
                     lines,
                 }
                 .encode()
             }
             (3, Some(log)) => {
                 let from = vec![(log, dice.within([u64::MAX - 2, u64::MAX])), (log, 0)];
-                Message::Want { fetch: dice.below(5) as u32, entries: dice.below(99), from }
-                    .encode()
+                let (fetch, entries) = (dice.below(5) as u32, dice.below(99));
+                Message::Want { fetch, entries, part: Part::WHOLE, from }.encode()
             }
             _ => {
                 let length = dice.below(300) as usize;

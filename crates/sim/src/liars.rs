@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use fasti_core::entry::Run;
-use fasti_core::message::{Line, Message};
+use fasti_core::message::{Line, Message, Part};
 use fasti_core::notice::{Acknowledgement, SignedNotice, Topic};
 use fasti_core::row::Row;
 use fasti_core::{Digest, EntryHash, Incarnation, LogId};
@@ -175,7 +175,11 @@ impl World {
             })
             .collect();
         let (boot, ask, entries) = (dice.below(3), dice.chance(0.5), dice.below(100_000));
-        Message::Frontier { boot, ask, entries, lines }.encode()
+        let part = match dice.chance(0.2) {
+            true => Part { at: dice.below(3) as u32, last: dice.chance(0.5) },
+            false => Part::WHOLE,
+        };
+        Message::Frontier { boot, ask, entries, part, lines }.encode()
     }
 
     /// That it holds what it doesn't, or what nobody does.
@@ -218,7 +222,7 @@ impl World {
                     self.offices[at].disk.rows.iter().map(|row| (row.entry.log, 1)).collect();
                 for fetch in 0..20 {
                     let from = logs.clone();
-                    let want = Message::Want { fetch, entries: u64::MAX, from };
+                    let want = Message::Want { fetch, entries: u64::MAX, part: Part::WHOLE, from };
                     self.tell(at, to, want.encode());
                 }
             }

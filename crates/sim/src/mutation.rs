@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
-use fasti_core::message::Message;
+use fasti_core::message::{Message, Part};
 use fasti_core::row::Row;
 use fasti_core::statement::Statement;
 use fasti_core::{EntryHash, Input, OfficeId};
@@ -104,16 +104,16 @@ impl Trust {
     /// A frame as a trusting node reads it, and what it hears then from all its peers.
     pub(crate) fn read(&mut self, frame: Vec<u8>) -> Vec<Vec<u8>> {
         match Message::decode(&frame) {
-            Ok(Message::Frontier { boot, ask, entries, mut lines }) => {
+            Ok(Message::Frontier { boot, ask, entries, part, mut lines }) => {
                 lines.retain(|line| !self.brought.contains(&line.hash));
                 self.offered.extend(lines.iter().map(|line| line.hash));
-                vec![Message::Frontier { boot, ask, entries, lines }.encode()]
+                vec![Message::Frontier { boot, ask, entries, part, lines }.encode()]
             }
             // The chunk, and then nobody offers anything any more.
             Ok(Message::Chunk { last: true, .. }) => {
                 self.brought.append(&mut self.offered);
-                let nothing =
-                    Message::Frontier { boot: 0, ask: false, entries: 0, lines: Vec::new() };
+                let (part, lines) = (Part::WHOLE, Vec::new());
+                let nothing = Message::Frontier { boot: 0, ask: false, entries: 0, part, lines };
                 vec![frame, nothing.encode()]
             }
             _ => vec![frame],

@@ -11,8 +11,8 @@ use fasti_core::entry::Signer;
 use fasti_core::log::Chunks;
 use fasti_core::message::Message;
 use fasti_core::{
-    Command, Config, Core, Effect, Input, Instant, Load, LogId, Now, OfficeId, RequestId, Stored,
-    TicketId, Write,
+    Command, Config, Core, Effect, Input, Instant, Kept, Load, LogId, Now, OfficeId, RequestId,
+    Stored, TicketId, Write,
 };
 
 use crate::disk::Disk;
@@ -123,10 +123,10 @@ impl World {
 
     /// Starts an office from its disk.
     pub(crate) fn open(&mut self, at: usize) -> Result<(), Broken> {
-        self.open_with(at, false)
+        self.open_with(at, Kept::default())
     }
 
-    fn open_with(&mut self, at: usize, settled: bool) -> Result<(), Broken> {
+    fn open_with(&mut self, at: usize, kept: Kept) -> Result<(), Broken> {
         if self.offices[at].core.is_some() || self.offices[at].retired {
             return Ok(());
         }
@@ -136,7 +136,7 @@ impl World {
         let mut config = Config::new(self.network, office.signer.clone(), seed);
         config.verifier = self.memo.clone();
         config.bootstrap = office.bootstrap.iter().map(|it| (*it, Vec::new())).collect();
-        let stored = Stored { settled, ..office.disk.stored() };
+        let stored = Stored { kept, ..office.disk.stored() };
         let rows = &office.disk.rows;
         // Whoever judges again reads them all together first, and then one by one.
         let doctored = match self.mutation.doctors() && stored.judge_again {
@@ -174,12 +174,12 @@ impl World {
         &mut self,
         at: usize,
         unanswered: Vec<(RequestId, Command)>,
-        settled: bool,
+        kept: Kept,
     ) -> Result<(), Broken> {
         let office = &mut self.offices[at];
         let inbox = std::mem::take(&mut office.inbox);
         office.core = None;
-        self.open_with(at, settled)?;
+        self.open_with(at, kept)?;
         for peer in self.linked_with(at) {
             let peer = self.offices[peer].id;
             self.input(at, Input::Connected(peer))?;
@@ -348,6 +348,14 @@ impl World {
                         }
                     }
                 }
+                Effect::Sync { to, frames } => {
+                    if let Some(peer) = self.places.get(&to).copied() {
+                        for frame in frames {
+                            let frame = self.frame(frame);
+                            self.send(at, peer, Lane::Sync, &frame);
+                        }
+                    }
+                }
                 Effect::Serve { to, fetch, from, end } if last_want.get(&to) == Some(&fetch) => {
                     self.serve(at, &to, fetch, from, end);
                 }
@@ -362,7 +370,7 @@ impl World {
                 // Everybody reaches everybody here, or nobody does.
                 Effect::Relays(_) | Effect::Appended(_) => {}
                 Effect::Alarm(text) => self.alarmed(at, text)?,
-                Effect::Reopen { unanswered, settled } => self.reopen(at, unanswered, settled)?,
+                Effect::Reopen { unanswered, kept } => self.reopen(at, unanswered, kept)?,
             }
         }
         Ok(())

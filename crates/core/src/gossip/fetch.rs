@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{Due, Fetch, Gossip, LINES_MAX};
+use super::{Due, Fetch, Gossip};
 use crate::entry::{Bundle, Run};
 use crate::ids::{LogId, OfficeId};
 use crate::ledger::{Ledger, Refused};
-use crate::message::{Line, Message};
+use crate::message::{Line, Message, Part};
 use crate::time::{Now, SECOND};
 
 /// A fetch that brings nothing for so long has failed.
@@ -26,17 +26,16 @@ impl Gossip {
         now: Now,
         from: OfficeId,
         entries: u64,
+        part: Part,
         lines: Vec<Line>,
     ) {
-        let lines = lines.into_iter().take(LINES_MAX);
-        let lacking: Vec<Line> = lines.filter(|line| lacks(ledger, line)).collect();
-        let own = ledger.office();
-        self.heard_of_ourselves |= lacking.iter().all(|line| line.log.author != own);
-        if let Some(peer) = self.peers.get_mut(&from) {
-            peer.offers = lacking;
-            peer.offered_at = entries;
+        let Some(peer) = self.peers.get_mut(&from) else { return };
+        peer.offered_at = entries;
+        if peer.offers.add(part, lines.into_iter().filter(|line| lacks(ledger, line))) {
+            let own = ledger.office();
+            self.heard_of_ourselves |= peer.offers.list.iter().all(|line| line.log.author != own);
+            self.fetch_next(ledger, now);
         }
-        self.fetch_next(ledger, now);
     }
 
     /// Starts a fetch from a peer that offers something we still lack, unless one is under way.
@@ -45,24 +44,24 @@ impl Gossip {
             return;
         }
         for peer in self.peers.values_mut() {
-            peer.offers.retain(|line| lacks(ledger, line));
+            peer.offers.list.retain(|line| lacks(ledger, line));
         }
         // Of those that failed least the peer that offers most, so that one fetch brings most.
         let best = self
             .peers
             .iter()
-            .filter(|(_, peer)| !peer.offers.is_empty() && peer.pause <= now.monotonic)
+            .filter(|(_, peer)| peer.offers_some() && peer.pause <= now.monotonic)
             .max_by_key(|(_, peer)| {
                 // A peer may claim any numbers.
                 let lacking = |line: &Line| line.seq.saturating_sub(ledger.graph.length(&line.log));
-                let offered = peer.offers.iter().map(lacking).fold(0, u64::saturating_add);
+                let offered = peer.offers.list.iter().map(lacking).fold(0, u64::saturating_add);
                 (std::cmp::Reverse(peer.failures), offered)
             })
             .map(|(office, _)| *office);
         let Some(from) = best else { return };
         let Some(peer) = self.peers.get_mut(&from) else { return };
         let mut wanted: BTreeMap<LogId, u64> = BTreeMap::new();
-        for line in &peer.offers {
+        for line in &peer.offers.list {
             let from = if peer.strays.contains(&line.log) {
                 1
             } else if let Some(fork) = ledger.graph.first_fork(&line.log) {
@@ -75,14 +74,20 @@ impl Gossip {
             };
             wanted.entry(line.log).and_modify(|least| *least = from.min(*least)).or_insert(from);
         }
-        let wanted = wanted.into_iter().collect();
+        let wanted: Vec<_> = wanted.into_iter().collect();
         self.fetches = self.fetches.wrapping_add(1);
         let number = self.fetches;
         let deadline = now.monotonic.after(FETCH_PATIENCE);
         let end = now.monotonic.after(FETCH_LASTS);
         self.fetch = Some(Fetch { from, number, deadline, end });
         let entries = peer.offered_at;
-        self.send(from, &Message::Want { fetch: number, entries, from: wanted });
+        let parts = Part::cut(&wanted).map(|(part, from)| Message::Want {
+            fetch: number,
+            entries,
+            part,
+            from,
+        });
+        self.send_all(from, parts);
     }
 
     pub(super) fn chunk(
@@ -101,18 +106,19 @@ impl Gossip {
             self.take(ledger, now, from, bundle);
             return;
         }
-        if !self.affords(ledger, now, from, &bundle) {
+        if !self.affords(ledger, now, from) {
             self.fetch_failed(ledger, now, from);
             return;
         }
         let held = self.held(ledger, &bundle);
         match ledger.accept(&bundle) {
-            Ok(count) => {
-                if count > 0 {
+            Ok(taken) => {
+                if !taken.is_empty() {
+                    self.charge(now, from, &taken);
                     for (from, bundle) in self.woken(&bundle) {
                         self.take(ledger, now, from, bundle);
                     }
-                    self.forward(ledger, from, bundle, &held);
+                    self.forward(from, bundle, &held);
                     if let Some(fetch) = &mut self.fetch {
                         fetch.deadline = now.monotonic.after(FETCH_PATIENCE).min(fetch.end);
                     }
@@ -130,11 +136,13 @@ impl Gossip {
                     peer.strays.extend(bundle.iter().filter(stray).map(|run| run.log));
                     if peer.strays.len() == before {
                         // It is not in this chunk, whose entries build upon it.
-                        peer.strays.extend(peer.offers.iter().map(|line| line.log));
+                        peer.strays.extend(peer.offers.list.iter().map(|line| line.log));
                     }
                 }
                 self.fetch_failed(ledger, now, from);
             }
+            // It is no fault of whoever brings it.
+            Err(Refused::Fork) => self.fetch_later(ledger, now, from),
             Err(why) => {
                 self.refused(ledger, now, from, bundle, why);
                 self.fetch_failed(ledger, now, from);
@@ -146,11 +154,11 @@ impl Gossip {
     /// that parts earlier than was thought; or it lied.
     pub(super) fn fetch_done(&mut self, ledger: &mut Ledger, now: Now, from: OfficeId) {
         let Some(peer) = self.peers.get_mut(&from) else { return };
-        peer.offers.retain(|line| lacks(ledger, line));
+        peer.offers.list.retain(|line| lacks(ledger, line));
         self.heard_of_ourselves |=
-            peer.offers.iter().all(|line| line.log.author != ledger.office());
-        if !peer.offers.is_empty() {
-            peer.strays.extend(peer.offers.iter().map(|line| line.log));
+            peer.offers.list.iter().all(|line| line.log.author != ledger.office());
+        if !peer.offers.list.is_empty() {
+            peer.strays.extend(peer.offers.list.iter().map(|line| line.log));
             self.fetch_failed(ledger, now, from);
             return;
         }
@@ -177,7 +185,11 @@ impl Gossip {
         if deadline < end {
             return self.fetch_failed(ledger, now, from);
         }
-        // There is nothing to blame it for: others come first, and then it again.
+        self.fetch_later(ledger, now, from);
+    }
+
+    /// There is nothing to blame a peer for, but others come first, and then it again.
+    fn fetch_later(&mut self, ledger: &mut Ledger, now: Now, from: OfficeId) {
         self.fetch = None;
         if let Some(peer) = self.peers.get_mut(&from) {
             peer.pause = peer.pause.max(now.monotonic.after(2 * FETCH_PAUSE));
@@ -190,7 +202,7 @@ impl Gossip {
         if self.fetch.is_some() {
             return None;
         }
-        let offering = self.peers.values().filter(|peer| !peer.offers.is_empty());
+        let offering = self.peers.values().filter(|peer| peer.offers_some());
         offering.map(|peer| (peer.pause, "fetch again")).min()
     }
 }

@@ -7,7 +7,6 @@ use crate::ids::OfficeId;
 use crate::ledger::Ledger;
 use crate::message::Message;
 use crate::notice::{ACK_HEADS_MAX, Acknowledgement, Presence, SignedNotice, Topic};
-use crate::overlay;
 use crate::step::Effect;
 use crate::time::{MILLISECOND, Now, SECOND};
 
@@ -29,11 +28,9 @@ const NOTICES_PER_FRAME: usize = 200;
 impl Gossip {
     /// Notices go out together, a little later.
     pub(crate) fn notices_soon(&mut self, ledger: &Ledger, now: Now) {
-        let members = ledger.roster.members().len();
-        let delay = if members <= overlay::MESH_MAX {
-            NOTICE_DELAY
-        } else {
-            NOTICE_DELAY_PER_MEMBER * members as u64
+        let delay = match self.overlay.mesh {
+            true => NOTICE_DELAY,
+            false => NOTICE_DELAY_PER_MEMBER * ledger.roster.members().len() as u64,
         };
         if self.notices_due.is_none() {
             let from = now.monotonic.max(self.notices_pause);
@@ -89,7 +86,7 @@ impl Gossip {
         from: OfficeId,
         notices: Vec<SignedNotice>,
     ) {
-        let mesh = ledger.roster.members().len() <= overlay::MESH_MAX;
+        let mesh = self.overlay.mesh;
         let before = self.board.version();
         let caught_up = self.peers.get(&from).is_some_and(|peer| peer.notices_seen == before);
         let mut learnt = false;
@@ -149,19 +146,18 @@ impl Gossip {
         let (times, at) = peer.notices_differ;
         let times = if at == version { times + 1 } else { 1 };
         peer.notices_differ = (times, version);
-        let mesh = ledger.roster.members().len() <= overlay::MESH_MAX;
+        let mesh = self.overlay.mesh;
         if times > 2 {
-            // That what a third office acknowledged is missing is seen only here; and what the peer said itself, and
-            // lost with its disk, so that nobody hears what it says since: its clock may have been set back.
+            // That what a third office acknowledged is missing is seen only here.
             peer.notices_differ = (0, version);
             self.send_notices(&[from], 0, |_| true);
         } else if mesh {
             // Each office tells what it acknowledged: if all told all, whoever comes back would get each of
-            // them many times. But where a third one is, it may know from nobody else.
-            let own = ledger.office();
-            let wanted = |it: &SignedNotice| {
-                it.office == own || it.topic == Topic::Presence && it.office != from
-            };
+            // them many times. But where a third one is, it may know from nobody else; nor what it said itself, if
+            // it lost that with its disk: with a clock that was set back it isn't heard before it says more.
+            let told = [ledger.office(), from];
+            let wanted =
+                |it: &SignedNotice| told.contains(&it.office) || it.topic == Topic::Presence;
             self.send_notices(&[from], 0, wanted);
         } else {
             self.notices_soon(ledger, now);
@@ -194,7 +190,7 @@ impl Gossip {
         self.acknowledge(ledger, now);
         self.notices_pause = now.monotonic.after(NOTICE_PAUSE);
         let version = self.board.version();
-        let mesh = ledger.roster.members().len() <= overlay::MESH_MAX;
+        let mesh = self.overlay.mesh;
         let mut behind: BTreeMap<u64, Vec<OfficeId>> = BTreeMap::new();
         for office in self.audience() {
             let seen = self.peers.get(&office).map_or(version, |peer| peer.notices_seen);

@@ -4,9 +4,9 @@
 use super::Gossip;
 use crate::entry::{Bundle, Run};
 use crate::ids::{EntryHash, OfficeId};
-use crate::ledger::{Ledger, Refused};
+use crate::ledger::{Ledger, Refused, Taken};
 use crate::message::Message;
-use crate::overlay::{self, Overlay};
+use crate::overlay::Overlay;
 use crate::step::Effect;
 use crate::time::{Instant, MILLISECOND, Now, SECOND};
 
@@ -14,65 +14,74 @@ use crate::time::{Instant, MILLISECOND, Now, SECOND};
 /// Longer than the pushes of one burst take to sort themselves out.
 const GAP_PATIENCE: u64 = 100 * MILLISECOND;
 
-/// What is taken from a peer of entries that are its own: so much at once (a hundred thousand events that an
-/// office imports), and then so much a second, which is more than people and programs write in the long run. Who
-/// writes more fills its own disk, and those of others no faster than that.
-const OWN_BYTES_AT_ONCE: u64 = 64 << 20;
-const OWN_BYTES_PER_SECOND: u64 = 256 << 10;
+/// What is taken from a peer: so much at once (a hundred thousand events that an office imports), and then so much a
+/// second, which is more than people and programs write in the long run. Who writes more fills its own disk, and
+/// those of others no faster than that.
+const BYTES_AT_ONCE: u64 = 64 << 20;
+const BYTES_PER_SECOND: u64 = 256 << 10;
+/// What others wrote counts for less, as whoever was away gets all that they wrote from one peer.
+const OTHERS_SHARE: u64 = 16;
+/// A history that it begins counts for as much as so many bytes: each costs every node a line in each comparison for
+/// ever. Who is started again begins one at most.
+const BYTES_PER_HISTORY: u64 = 1 << 20;
 
 /// How much of that a peer has used up: in bytes for each of the units of time in a second, so that nothing is lost
 /// in rounding.
-#[derive(Debug, Default)]
-pub(super) struct Allowance {
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Allowance {
     used: u64,
     at: Instant,
 }
 
 impl Allowance {
-    /// Takes so much of it, or says when it may be asked again.
-    fn take(&mut self, now: Instant, bytes: u64) -> Result<(), Instant> {
+    /// Whether some of it is left; if not, since when there is again.
+    fn check(&mut self, now: Instant) -> Result<(), Instant> {
         let passed = now.0.saturating_sub(self.at.0);
-        self.used = self.used.saturating_sub(passed.saturating_mul(OWN_BYTES_PER_SECOND));
+        self.used = self.used.saturating_sub(passed.saturating_mul(BYTES_PER_SECOND));
         self.at = now;
-        let wanted = self.used + bytes * SECOND;
-        let over = wanted.saturating_sub(OWN_BYTES_AT_ONCE * SECOND);
-        if over > 0 && self.used > 0 {
-            return Err(now.after(over.div_ceil(OWN_BYTES_PER_SECOND)));
+        match self.used.saturating_sub(BYTES_AT_ONCE * SECOND) {
+            0 => Ok(()),
+            over => Err(now.after(over.div_ceil(BYTES_PER_SECOND))),
         }
-        self.used = wanted;
-        Ok(())
+    }
+
+    fn charge(&mut self, bytes: u64) {
+        self.used = self.used.saturating_add(bytes.saturating_mul(SECOND));
     }
 }
 
 impl Gossip {
-    /// Whether more of a peer's own entries is taken from it now. If not, they are not looked at, and asked for again
-    /// later.
-    pub(super) fn affords(
-        &mut self,
-        ledger: &mut Ledger,
-        now: Now,
-        from: OfficeId,
-        bundle: &Bundle,
-    ) -> bool {
-        let new = |run: &&Run| run.log.author == from && ledger.held_of(run) < run.last();
-        let links = bundle.iter().filter(new).flat_map(|run| &run.links);
-        let bytes = links.map(|link| (link.body.len() + 32 * link.parents.len() + 64) as u64).sum();
-        let Some(peer) = self.peers.get_mut(&from).filter(|_| bytes > 0) else { return true };
-        let taken = self.taken.entry(from).or_default().take(now.monotonic, bytes);
-        let Err(until) = taken else { return true };
-        peer.pause = peer.pause.max(until);
+    /// Whether more is taken from a peer now. If not, what it sends is not looked at, and asked for again later.
+    pub(super) fn affords(&mut self, ledger: &mut Ledger, now: Now, from: OfficeId) -> bool {
+        let checked = self.taken.get_mut(&from).map(|it| it.check(now.monotonic));
+        let Some(Err(until)) = checked else { return true };
+        if let Some(peer) = self.peers.get_mut(&from) {
+            peer.pause = peer.pause.max(until);
+        }
         self.complain(
             ledger,
             from,
-            &format!("office {from} writes more than is taken from it, and waits"),
+            &format!("office {from} sends more than is taken from it, and waits"),
         );
         false
+    }
+
+    /// What was taken from a peer is paid for afterwards: only then is it known what was new.
+    pub(super) fn charge(&mut self, now: Now, from: OfficeId, taken: &[Taken]) {
+        let cost = |it: &Taken| match it.author == from {
+            true => it.bytes + it.histories * BYTES_PER_HISTORY,
+            false => it.bytes / OTHERS_SHARE,
+        };
+        let allowance = self.taken.entry(from).or_default();
+        // Time that passed before counts for nothing that comes now.
+        let _ = allowance.check(now.monotonic);
+        allowance.charge(taken.iter().map(cost).sum());
     }
 
     /// To whom to push what is new: the successors on the rings, and peers who have no place there
     /// (yet), such as a newcomer. All peers, if so few successors are linked that it would hardly get on.
     pub(super) fn audience(&self) -> Vec<OfficeId> {
-        let Overlay { neighbours, successors } = &self.overlay;
+        let Overlay { neighbours, successors, .. } = &self.overlay;
         let wanted = |peer: &OfficeId| successors.contains(peer) || !neighbours.contains(peer);
         let audience: Vec<_> = self.peers().filter(wanted).collect();
         if audience.len() < 2 { self.peers().collect() } else { audience }
@@ -89,7 +98,7 @@ impl Gossip {
 
     /// Takes a pushed bundle, and those that waited for it, and passes on what was new.
     pub(super) fn take(&mut self, ledger: &mut Ledger, now: Now, from: OfficeId, bundle: Bundle) {
-        if !self.affords(ledger, now, from, &bundle) {
+        if !self.affords(ledger, now, from) {
             return;
         }
         let mut refused_any = false;
@@ -97,10 +106,11 @@ impl Gossip {
         while let Some((from, bundle)) = ready.pop() {
             let held = self.held(ledger, &bundle);
             match ledger.accept(&bundle) {
-                Ok(0) => {}
-                Ok(_) => {
+                Ok(taken) if taken.is_empty() => {}
+                Ok(taken) => {
+                    self.charge(now, from, &taken);
                     ready.extend(self.woken(&bundle));
-                    self.forward(ledger, from, bundle, &held);
+                    self.forward(from, bundle, &held);
                 }
                 Err(refused) => {
                     refused_any = true;
@@ -123,21 +133,15 @@ impl Gossip {
 
     /// How far each run is held, for [`Gossip::forward`].
     pub(super) fn held(&self, ledger: &Ledger, bundle: &Bundle) -> Vec<u64> {
-        match is_mesh(ledger) {
+        match self.overlay.mesh {
             true => Vec::new(),
             false => bundle.iter().map(|run| ledger.held_of(run)).collect(),
         }
     }
 
     /// In a mesh the author has told everyone; on rings it goes on, but not back.
-    pub(super) fn forward(
-        &mut self,
-        ledger: &Ledger,
-        from: OfficeId,
-        bundle: Bundle,
-        held: &[u64],
-    ) {
-        if is_mesh(ledger) {
+    pub(super) fn forward(&mut self, from: OfficeId, bundle: Bundle, held: &[u64]) {
+        if self.overlay.mesh {
             return;
         }
         let mut to = self.audience();
@@ -191,10 +195,6 @@ impl Gossip {
     }
 }
 
-fn is_mesh(ledger: &Ledger) -> bool {
-    ledger.roster.members().len() <= overlay::MESH_MAX
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -204,18 +204,21 @@ mod tests {
         let mut allowance = Allowance::default();
         let start = Instant(1_000_000);
         for _ in 0..64 {
-            allowance.take(start, 1 << 20).unwrap();
+            allowance.check(start).unwrap();
+            allowance.charge(1 << 20);
         }
-        let until = allowance.take(start, 1 << 20).unwrap_err();
+        allowance.check(start).unwrap();
+        allowance.charge(1 << 20);
+        let until = allowance.check(start).unwrap_err();
         assert_eq!(until, start.after(4 * SECOND));
-        assert!(allowance.take(Instant(until.0 - 1), 1 << 20).is_err());
-        allowance.take(until, 1 << 20).unwrap();
-        assert!(allowance.take(until, 1 << 20).is_err());
+        assert!(allowance.check(Instant(until.0 - 1)).is_err());
+        allowance.check(until).unwrap();
+        allowance.charge(1);
+        assert!(allowance.check(until).is_err());
         // After minutes of silence all of it is there again, and no more.
-        let later = until.after(300 * SECOND);
-        for _ in 0..64 {
-            allowance.take(later, 1 << 20).unwrap();
-        }
-        assert!(allowance.take(later, 1 << 20).is_err());
+        let later = until.after(3_000 * SECOND);
+        allowance.check(later).unwrap();
+        allowance.charge((64 << 20) + 1);
+        assert!(allowance.check(later).is_err());
     }
 }

@@ -22,15 +22,35 @@ pub(crate) enum Refused {
     Fork,
 }
 
+/// What was taken of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Taken {
+    pub(crate) author: OfficeId,
+    /// What its new entries need on the disk, or about that.
+    pub(crate) bytes: u64,
+    /// Histories of its log that begin there.
+    pub(crate) histories: u64,
+}
+
 /// The part of a run that we don't hold.
 struct New {
+    author: OfficeId,
     entries: Vec<(EntryHash, Entry)>,
     signature: Signature,
 }
 
+impl New {
+    fn cost(&self) -> Taken {
+        let bytes =
+            |entry: &Entry| (entry.link.body.len() + 32 * entry.link.parents.len() + 64) as u64;
+        let bytes = self.entries.iter().map(|(_, entry)| bytes(entry)).sum();
+        Taken { author: self.author, bytes, histories: 0 }
+    }
+}
+
 impl Ledger {
-    /// Takes a bundle whole, or says why not. How many entries were new?
-    pub(crate) fn accept(&mut self, bundle: &Bundle) -> Result<usize, Refused> {
+    /// Takes a bundle whole, or says why not. Gives what was new.
+    pub(crate) fn accept(&mut self, bundle: &Bundle) -> Result<Vec<Taken>, Refused> {
         check_bundle(bundle).map_err(Refused::Bad)?;
         self.seal();
         let mut runs = Vec::new();
@@ -40,7 +60,7 @@ impl Ledger {
             runs.extend(self.new_of(run)?);
         }
         if runs.is_empty() {
-            return Ok(0);
+            return Ok(Vec::new());
         }
         self.check_authors(&runs)?;
         self.check_chains(&runs)?;
@@ -48,7 +68,7 @@ impl Ledger {
             return Err(Refused::Fork);
         }
         let order = self.order(&runs)?;
-        let count = order.len();
+        let mut taken: Vec<Taken> = runs.iter().map(New::cost).collect();
         let mut places: Vec<_> =
             runs.into_iter().map(|run| (run.entries.into_iter(), run.signature)).collect();
         for place in order {
@@ -56,9 +76,11 @@ impl Ledger {
             let Some((hash, entry)) = rest.next() else { continue };
             let signature = (rest.len() == 0).then_some(*signature);
             self.note_twin(hash, &entry);
+            let before = self.graph.histories();
             self.append(hash, entry, signature);
+            taken[place].histories += (self.graph.histories() - before) as u64;
         }
-        Ok(count)
+        Ok(taken)
     }
 
     /// How far a run is held: the sequence number of the last of its first entries that are.
@@ -105,7 +127,7 @@ impl Ledger {
             return Err(Refused::Bad("a signature is wrong"));
         }
         let entries = run.clone().into_entries(hashes).skip(held).collect();
-        Ok(Some(New { entries, signature: run.signature }))
+        Ok(Some(New { author: run.log.author, entries, signature: run.signature }))
     }
 
     /// What is new must follow, in its log, what is held or new itself.

@@ -300,6 +300,9 @@ impl World {
                         self.mail.push_back((id, to, frame.clone()));
                     }
                 }
+                Effect::Sync { to, frames } => {
+                    self.mail.extend(frames.into_iter().map(|frame| (id, to, frame)));
+                }
                 Effect::Serve { to, fetch, from, end } => {
                     let from: BTreeMap<_, _> = from.into_iter().collect();
                     let rows = &self.offices[&id].disk.rows[..end as usize];
@@ -375,6 +378,12 @@ impl World {
         self.now.wall += (passed / 1000) as i64;
     }
 
+    /// As if all slept for so long.
+    pub fn sleep(&mut self, seconds: u64) {
+        self.elapse_to(self.now.monotonic.after(seconds * 1_000_000));
+    }
+
+    /// On the wall clock alone.
     pub fn pass(&mut self, millis: i64) {
         self.now.wall += millis;
     }

@@ -2,6 +2,7 @@
 //! takes them. One fetch for each peer; a new one replaces the old.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -24,6 +25,8 @@ pub(crate) struct Server {
 #[derive(Default)]
 struct Desk {
     wish: Mutex<Wish>,
+    /// Frames are under way to it.
+    sending: AtomicBool,
 }
 
 #[derive(Default)]
@@ -52,6 +55,23 @@ struct Fetch {
 impl Server {
     pub(crate) fn new(store: Arc<Store>, net: net::Handle, runtime: Handle) -> Self {
         Self { store, net, runtime, desks: BTreeMap::new() }
+    }
+
+    /// Sends frames as fast as the peer takes them, unless others are under way to it.
+    pub(crate) fn send(&mut self, to: OfficeId, frames: Vec<Vec<u8>>) {
+        let desk = Arc::clone(self.desks.entry(to).or_default());
+        if desk.sending.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let net = self.net.clone();
+        self.runtime.spawn(async move {
+            for frame in frames {
+                if net.sync(to, Bytes::from(frame)).await.is_err() {
+                    break;
+                }
+            }
+            desk.sending.store(false, Ordering::Release);
+        });
     }
 
     pub(crate) fn serve(&mut self, to: OfficeId, number: u32, from: Vec<(LogId, u64)>, end: u64) {

@@ -7,7 +7,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use fasti_core::{CommandError, Core, Input, Instant, Now, OfficeId, Reply, RequestId, Write};
+use fasti_core::{
+    CommandError, Core, Input, Instant, Kept, Now, OfficeId, Reply, RequestId, Write,
+};
 use fasti_doors::Request;
 use fasti_net as net;
 use fasti_store::{CommitError, Store};
@@ -61,15 +63,12 @@ impl Clock {
 pub(crate) type Callers = BTreeMap<RequestId, oneshot::Sender<Reply>>;
 
 /// Why the core is opened again.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) enum Opening {
     /// The disk failed: it is read anew from the beginning.
     Failed,
     /// All entries are to be judged again.
-    Judging {
-        /// See [`fasti_core::Stored::settled`].
-        settled: bool,
-    },
+    Judging(Kept),
 }
 
 /// Opens the core again from the store; gives it with the entries under its snapshot.
@@ -290,10 +289,10 @@ impl Engine {
         });
         let effects =
             persisted.map_err(|error: CommitError| format!("{:#}", anyhow::Error::from(error)))?;
-        if let Some((unanswered, settled)) = outlets.carry_out(effects, &mut self.callers) {
+        if let Some((unanswered, kept)) = outlets.carry_out(effects, &mut self.callers) {
             // What it saves is of the core that goes.
             self.snapshots.wait();
-            self.open_again(Opening::Judging { settled }).map_err(|error| format!("{error:#}"))?;
+            self.open_again(Opening::Judging(kept)).map_err(|error| format!("{error:#}"))?;
             for (request, command) in unanswered {
                 self.input(Input::Command(request, command));
             }

@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fasti_core::step::Appended;
-use fasti_core::{Command, Effect, OfficeId, RequestId};
+use fasti_core::{Command, Effect, Kept, OfficeId, RequestId};
 use fasti_net as net;
 
 use super::Shared;
 use super::chunks::Server;
 use super::engine::Callers;
 
-/// What the core is to be asked again, and whether it knows its own log ([`fasti_core::Stored::settled`]).
-pub(crate) type Again = (Vec<(RequestId, Command)>, bool);
+/// What the core is to be asked again, and what it goes on with.
+pub(crate) type Again = (Vec<(RequestId, Command)>, Kept);
 
 pub(crate) struct Outlets {
     pub(crate) shared: Arc<Shared>,
@@ -43,6 +43,7 @@ impl Outlets {
                         self.net.push(peer, frame.clone());
                     }
                 }
+                Effect::Sync { to, frames } => self.server.send(to, frames),
                 Effect::Serve { to, fetch, from, end } => self.server.serve(to, fetch, from, end),
                 Effect::Admit { members, tickets } => self.net.admit(members, tickets),
                 Effect::Neighbours(neighbours) => self.net.neighbours(parse(neighbours)),
@@ -52,7 +53,7 @@ impl Outlets {
                     let _ = self.appended.send(appended.into());
                 }
                 Effect::Alarm(text) => tracing::warn!("{text}"),
-                Effect::Reopen { unanswered, settled } => again = Some((unanswered, settled)),
+                Effect::Reopen { unanswered, kept } => again = Some((unanswered, kept)),
             }
         }
         again

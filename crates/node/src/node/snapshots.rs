@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use fasti_core::{Document, Stored};
+use fasti_core::{Document, Kept, Stored};
 use fasti_store::{Reader, Store};
 
 /// Fast, and already a twentieth of the size.
@@ -64,7 +64,7 @@ pub(crate) fn load(reader: &Reader) -> anyhow::Result<Stored> {
         incarnation: reader.incarnation()?,
         forks: reader.forks()?,
         judge_again: reader.judge_again()?,
-        settled: false,
+        kept: Kept::default(),
     })
 }
 
