@@ -1,0 +1,8 @@
+//! What a calendar event means: JSCalendar (RFC 8984), when its occurrences are, and how it is written in
+//! iCalendar (RFC 5545). Pure functions of JSON and text: no clock, no files, and time zones from the
+//! IANA data that is built in, so that every node of one version gives the same answers.
+
+use serde_json::{Map, Value};
+
+/// An event in JSCalendar: a JSON object.
+pub type Object = Map<String, Value>;
