@@ -125,6 +125,10 @@ impl Disk {
     }
 
     /// The node can't know any more which log it was writing.
+    pub(crate) fn judges_again(&self) -> bool {
+        self.judge_again
+    }
+
     pub(crate) fn forget_incarnation(&mut self) {
         self.incarnation = None;
     }

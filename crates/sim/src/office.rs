@@ -73,9 +73,10 @@ pub(crate) struct Office {
 }
 
 impl Office {
-    /// Whether it holds something that changes what earlier entries count for, and has not judged them again yet.
+    /// Whether it holds something that changes what earlier entries count for, and has not judged them again yet, or
+    /// what it found is not on its disk.
     pub(crate) fn judging_due(&self) -> bool {
-        self.load.judging_due
+        self.load.judging_due || self.disk.judges_again()
     }
 }
 
