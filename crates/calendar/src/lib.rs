@@ -2,6 +2,8 @@
 //! iCalendar (RFC 5545). Pure functions of JSON and text: no clock, no files, and time zones from the
 //! IANA data that is built in, so that every node of one version gives the same answers.
 
+pub mod ical;
+
 use serde_json::{Map, Value};
 
 /// An event in JSCalendar: a JSON object.
