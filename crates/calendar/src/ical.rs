@@ -21,8 +21,8 @@ use crate::Object;
 /// What was found in a file.
 #[derive(Clone, Debug, Default)]
 pub struct Contents {
-    /// Its events and tasks.
-    pub events: Vec<Object>,
+    /// Its events and tasks, each with the line where it begins.
+    pub events: Vec<(usize, Object)>,
     /// What could not be read.
     pub problems: Vec<Problem>,
 }
@@ -79,7 +79,7 @@ pub fn read(file: &[u8]) -> Contents {
     for uid in order {
         let family = families.remove(&uid).unwrap_or_default();
         match read_family(&uid, family, &zones, &mut contents.problems) {
-            Ok(event) => contents.events.push(event),
+            Ok(found) => contents.events.push(found),
             Err(problem) => contents.problems.push(problem),
         }
     }
@@ -101,7 +101,7 @@ fn read_family(
     mut family: Vec<&Component>,
     zones: &Zones<'_>,
     problems: &mut Vec<Problem>,
-) -> Result<Object, Problem> {
+) -> Result<(usize, Object), Problem> {
     // Of several versions the last counts.
     let sequence = |it: &Component| {
         it.line("SEQUENCE").and_then(|line| line.value.trim().parse::<u64>().ok()).unwrap_or(0)
@@ -123,7 +123,7 @@ fn read_family(
     // The whole; where only occurrences were sent, the first of them stands for it.
     let main = latest.iter().position(|it| it.line("RECURRENCE-ID").is_none()).unwrap_or(0);
     let main = latest.remove(main);
-    read_event(uid, main, &latest, zones, problems)
+    Ok((main.at, read_event(uid, main, &latest, zones, problems)?))
 }
 
 fn read_event(

@@ -245,7 +245,7 @@ fn check_uid(uid: &str) -> Result<(), CommandError> {
         Err(invalid(
             "uid",
             format!(
-                "{uid:?} can't name an event: uids are 1 to {} bytes without slashes, control characters, or spaces at the ends",
+                "{uid:?} can't name an event: uids are 1 to {} bytes without control characters, or spaces at the ends",
                 event::UID_BYTES_MAX
             ),
         ))

@@ -175,7 +175,7 @@ pub(crate) fn is_path(path: &str) -> bool {
 /// Whether a text can name an event.
 pub fn is_uid(uid: &str) -> bool {
     (1..=UID_BYTES_MAX).contains(&uid.len())
-        && !uid.chars().any(|c| c.is_control() || c == '/' || c == '\\')
+        && !uid.chars().any(char::is_control)
         && uid.trim() == uid
         && uid != "."
         && uid != ".."
@@ -286,12 +286,14 @@ fn under<'a>(flat: &'a Flat, path: &str) -> impl Iterator<Item = (&'a String, &'
 /// [`CommandError::Invalid`] naming the first property that is wrong.
 pub fn validate(event: &Object, before: Option<&Object>) -> Result<(), CommandError> {
     let changed = |name: &str| before.is_none_or(|before| before.get(name) != event.get(name));
-    if changed("@type") && event.get("@type").is_none_or(|kind| kind != "Event") {
-        return Err(invalid("@type", "expected \"Event\" (tasks and groups are not kept)"));
+    let kind = event.get("@type").and_then(Value::as_str);
+    if changed("@type") && !matches!(kind, Some("Event" | "Task")) {
+        return Err(invalid("@type", "expected \"Event\" or \"Task\" (groups are not kept)"));
     }
     if changed("start") {
         match event.get("start") {
             Some(Value::String(start)) if is_local_date_time(start) => {}
+            None if kind == Some("Task") => {}
             None => {
                 return Err(invalid(
                     "start",
@@ -331,6 +333,18 @@ const CHECKS: &[Check] = &[
         is_duration,
         "a duration of weeks, days, hours, minutes and seconds such as \"P1D\" or \"PT1H30M\"",
     ),
+    ("due", is_local, "a local date-time such as \"2024-04-01T17:00:00\""),
+    ("estimatedDuration", is_duration, "a duration such as \"PT1H30M\""),
+    (
+        "percentComplete",
+        |value| value.as_i64().is_some_and(|n| (0..=100).contains(&n)),
+        "a number from 0 to 100",
+    ),
+    (
+        "progress",
+        |value| one_of(value, &["needs-action", "in-process", "completed", "failed", "cancelled"]),
+        "needs-action, in-process, completed, failed or cancelled",
+    ),
     ("timeZone", is_text, "an IANA time zone such as \"America/Denver\""),
     ("showWithoutTime", Value::is_boolean, "true or false"),
     (
@@ -361,6 +375,10 @@ const CHECKS: &[Check] = &[
     ("keywords", is_set, "an object of true by keyword"),
     ("categories", is_set, "an object of true by category"),
 ];
+
+fn is_local(value: &Value) -> bool {
+    value.as_str().is_some_and(is_local_date_time)
+}
 
 fn is_text(value: &Value) -> bool {
     value.is_string()
@@ -399,9 +417,11 @@ fn is_duration(value: &Value) -> bool {
         })
 }
 
-/// When an event starts and ends, on its own clock. For listing by date; recurrences count once.
+/// When an event starts and ends, on its own clock; of a task, when it starts or is due. For listing by date;
+/// recurrences count once.
 pub fn local_span(event: &Object) -> Option<(DateTime, DateTime)> {
-    let start: DateTime = event.get("start")?.as_str()?.parse().ok()?;
+    let start = event.get("start").or_else(|| event.get("due"))?;
+    let start: DateTime = start.as_str()?.parse().ok()?;
     let end = event
         .get("duration")
         .and_then(Value::as_str)

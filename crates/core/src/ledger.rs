@@ -619,7 +619,8 @@ impl Ledger {
 
     fn find_conflicts(&mut self, uid: String, paths: BTreeSet<String>) {
         let maps = self.document.maps(&uid, None);
-        for path in paths {
+        // How an event was written elsewhere is no question for people.
+        for path in paths.into_iter().filter(|path| !path.starts_with("fasti:icalendar/")) {
             let values = self.document.values(&maps, &path);
             let open = values.windows(2).any(|pair| pair[0].0 != pair[1].0);
             let key = (uid.clone(), path);

@@ -16,7 +16,8 @@ use crate::routes::{Door, Id, path_segment, query};
 use crate::{body, conditions};
 
 /// RFC 8984, section 6; a plain `application/json` is taken as well.
-const JSCALENDAR: &str = "application/jscalendar+json;type=event";
+const EVENT: &str = "application/jscalendar+json;type=event";
+const TASK: &str = "application/jscalendar+json;type=task";
 const WHOLE: &[&str] = &["application/json", "application/jscalendar+json"];
 const PATCHES: &[&str] = &["application/merge-patch+json", "application/json"];
 
@@ -160,7 +161,8 @@ async fn event(door: &Door, uid: String) -> Result<EventView, Problem> {
 }
 
 fn shown(event: &EventView) -> Result<Response, Problem> {
-    let content_type = [(header::CONTENT_TYPE, JSCALENDAR)];
+    let is_task = event.event.get("@type").is_some_and(|kind| kind == "Task");
+    let content_type = [(header::CONTENT_TYPE, if is_task { TASK } else { EVENT })];
     let etag = conditions::etag(&event.etag)?;
     Ok((etag, content_type, Value::Object(event.event.clone()).to_string()).into_response())
 }

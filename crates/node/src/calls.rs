@@ -2,6 +2,7 @@
 
 pub(crate) mod conflicts;
 pub(crate) mod event;
+pub(crate) mod ical;
 pub(crate) mod members;
 pub(crate) mod publish;
 pub(crate) mod user;

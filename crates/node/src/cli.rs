@@ -82,6 +82,20 @@ pub enum Call {
         #[command(subcommand)]
         call: EventCall,
     },
+    /// Import events and tasks from an iCalendar file (.ics)
+    ///
+    /// Events that are there are changed where the file differs. What can't be read is named, and the rest
+    /// is imported.
+    ///
+    ///   fasti import holidays.ics --calendar holidays
+    #[command(verbatim_doc_comment)]
+    Import(ImportArgs),
+    /// Write events and tasks as an iCalendar file (.ics)
+    ///
+    ///   fasti export > all.ics
+    ///   fasti export --calendar policies --output policies.ics
+    #[command(verbatim_doc_comment)]
+    Export(ExportArgs),
     /// Show what needs a person: fields that two offices edited differently
     ///
     ///   fasti conflicts
@@ -322,6 +336,31 @@ pub struct AddArgs {
     /// The whole event in JSCalendar, from a file or (-) from standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["title", "start", "duration", "time_zone", "calendar"])]
     pub json_event: Option<PathBuf>,
+}
+
+/// `fasti import`
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// The file; - reads it from standard input
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// The calendar that its events go into [default: the one that they are in, or none]
+    #[arg(long)]
+    pub calendar: Option<String>,
+    /// Only say what would be imported, and what can't be read
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `fasti export`
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// Only events of this calendar
+    #[arg(long)]
+    pub calendar: Option<String>,
+    /// The file [default: standard output]
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 }
 
 /// `fasti event edit`

@@ -20,6 +20,15 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// Largest answer, in bytes: a page of events is at most some hundred MiB.
 const ANSWER_BYTES_MAX: u64 = 512 * 1024 * 1024;
 
+/// What the node says of a request that it doesn't do.
+#[derive(Debug, thiserror::Error)]
+#[error("{detail}")]
+pub(crate) struct Refused {
+    /// The status of HTTP.
+    pub(crate) status: u16,
+    detail: String,
+}
+
 /// The running node.
 pub(crate) struct Client {
     agent: Agent,
@@ -130,7 +139,8 @@ impl Client {
         match answer {
             Some(answer) if status.is_success() => Ok((answer, etag)),
             Some(problem) if problem["detail"].is_string() => {
-                Err(anyhow!("{}", problem["detail"].as_str().unwrap_or_default()))
+                let detail = problem["detail"].as_str().unwrap_or_default().to_owned();
+                Err(Refused { status: status.as_u16(), detail }.into())
             }
             _ => Err(anyhow!(
                 "what answers at {} ({status}) is no Fasti node; start yours: fasti run --dir {}",

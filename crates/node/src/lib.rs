@@ -87,6 +87,8 @@ fn call(cli: Cli) -> anyhow::Result<String> {
         Call::Status => calls::members::status(&client()?, json),
         Call::Publish(args) => calls::publish::publish(&client()?, args, json),
         Call::Event { call } => calls::event::call(&client()?, call, json),
+        Call::Import(args) => calls::ical::import(client, &args, json),
+        Call::Export(args) => calls::ical::export(&client()?, &args, json),
         Call::Backup(args) => backup::backup(&dir, &args, json),
         Call::Restore(args) => restore::restore(&dir, &args, json),
         Call::Conflicts { call } => calls::conflicts::call(&client()?, call, json),

@@ -50,13 +50,12 @@ pub(crate) fn call(client: &Client, call: EventCall, json: bool) -> anyhow::Resu
     }
 }
 
-/// All that the node has, page by page.
-fn list(
+/// All that the node has in a span of time, page by page.
+pub(crate) fn all(
     client: &Client,
     from: Option<String>,
     to: Option<String>,
-    json: bool,
-) -> anyhow::Result<String> {
+) -> anyhow::Result<Vec<Value>> {
     let mut events: Vec<Value> = Vec::new();
     let mut after = None;
     loop {
@@ -72,9 +71,18 @@ fn list(
         }
         after = page["next"].as_str().map(str::to_owned);
         if after.is_none() {
-            break;
+            return Ok(events);
         }
     }
+}
+
+fn list(
+    client: &Client,
+    from: Option<String>,
+    to: Option<String>,
+    json: bool,
+) -> anyhow::Result<String> {
+    let mut events = all(client, from, to)?;
     events.sort_by(|a, b| a["event"]["start"].as_str().cmp(&b["event"]["start"].as_str()));
     if json {
         return Ok(pretty(&json!({ "events": events })));
@@ -213,7 +221,7 @@ fn set_twice(path: &[String]) -> clap::Error {
     clap::Error::raw(clap::error::ErrorKind::ArgumentConflict, message)
 }
 
-fn path(uid: &str) -> String {
+pub(crate) fn path(uid: &str) -> String {
     format!("/v1/events/{}", path_segment(uid))
 }
 
