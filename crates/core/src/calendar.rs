@@ -201,10 +201,15 @@ pub(crate) fn writes(command: &Command) -> bool {
         | Command::Invite(_)
         | Command::Admit(_)
         | Command::Remove { .. }
-        | Command::Succeed(_) => true,
+        | Command::Succeed(_)
+        | Command::Propose { .. }
+        | Command::Approve { .. }
+        | Command::Withdraw { .. } => true,
         Command::Event { .. }
         | Command::Events(_)
         | Command::Conflicts
+        | Command::Policy { .. }
+        | Command::Policies
         | Command::Members
         | Command::FormerMembers
         | Command::Status => false,
@@ -252,7 +257,10 @@ fn check_uid(uid: &str) -> Result<(), CommandError> {
     }
 }
 
-fn check_condition(condition: &Condition, view: Option<&EventView>) -> Result<(), CommandError> {
+pub(crate) fn check_condition(
+    condition: &Condition,
+    view: Option<&EventView>,
+) -> Result<(), CommandError> {
     let holds = match condition {
         Condition::Always => true,
         Condition::Exists => view.is_some(),

@@ -61,6 +61,34 @@ pub enum Command {
     },
     /// Let a new key have what this office has. Answered with [`Answer::Admitted`].
     Succeed(Succeed),
+    /// Ask approvers to approve a policy as it stands. Answered with [`Answer::Policy`].
+    Propose {
+        /// The policy's number, or an event's uid.
+        policy: String,
+        /// Only if the event is as the caller saw it.
+        condition: Condition,
+    },
+    /// Approve a policy as it stands; for approvers. Answered with [`Answer::Policy`].
+    Approve {
+        /// The policy's number, or an event's uid.
+        policy: String,
+        /// Policies that it takes the place of.
+        supersedes: Vec<String>,
+        /// Only if the event is as the caller saw it.
+        condition: Condition,
+    },
+    /// End what was proposed or approved; for approvers, and for who proposed it. Answered with [`Answer::Policy`].
+    Withdraw {
+        /// The policy's number, or an event's uid.
+        policy: String,
+    },
+    /// A policy and its approval. Answered with [`Answer::Policy`].
+    Policy {
+        /// The policy's number, or an event's uid.
+        policy: String,
+    },
+    /// All policies. Answered with [`Answer::Policies`].
+    Policies,
     /// One event. Answered with [`Reply::Event`].
     Event {
         /// Which.
@@ -133,6 +161,10 @@ pub enum Answer {
         /// Whether there are more after the last.
         more: bool,
     },
+    /// As it stands now.
+    Policy(PolicyView),
+    /// As asked.
+    Policies(Vec<PolicyView>),
     /// As asked.
     Conflicts(Vec<ConflictView>),
     /// As asked.
@@ -194,6 +226,73 @@ pub struct ConflictValue {
     /// The office's name.
     pub name: String,
     /// When, by the author's clock (milliseconds since 1970).
+    pub time: i64,
+    /// In which entry.
+    pub entry: EntryHash,
+}
+
+/// The life of a policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PolicyState {
+    /// Nothing was said of it.
+    Draft,
+    /// Somebody asked for approval.
+    Proposed,
+    /// An approver signed it.
+    Approved,
+    /// Another policy was approved in its place.
+    Superseded,
+    /// What was proposed or approved was withdrawn.
+    Withdrawn,
+}
+
+/// A policy and its approval.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PolicyView {
+    /// The publisher's number for it, or the uid of its event.
+    pub policy: String,
+    /// Its event.
+    pub uid: String,
+    /// The event's title, as it stands now.
+    pub title: String,
+    /// The event's etag, as it stands now.
+    pub etag: String,
+    /// Names what would be approved, as it stands now: equal exactly where the same is said.
+    pub version: String,
+    /// Where it stands.
+    pub state: PolicyState,
+    /// Whether it was edited since it was approved.
+    pub changed: bool,
+    /// Whether approvers who did not know of each other decided differently: one should approve or withdraw again.
+    pub disputed: bool,
+    /// What is approved: one version, unless it is disputed.
+    pub approved: Vec<ApprovalView>,
+    /// What is proposed and not decided.
+    pub proposed: Vec<ApprovalView>,
+    /// The policy that took its place.
+    pub superseded_by: Option<String>,
+}
+
+/// A version of a policy, and who signed it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ApprovalView {
+    /// As [`PolicyView::version`].
+    pub version: String,
+    /// JSCalendar, without what is derived from the log.
+    pub content: Object,
+    /// Who signed it, earliest first by their clocks.
+    pub by: Vec<SignatureView>,
+}
+
+/// Who said something, and where the proof is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SignatureView {
+    /// The office, which is its key.
+    pub office: OfficeId,
+    /// Its name.
+    pub name: String,
+    /// When, by its clock (milliseconds since 1970).
     pub time: i64,
     /// In which entry.
     pub entry: EntryHash,
@@ -299,6 +398,9 @@ pub enum CommandError {
     /// No such event.
     #[error("there is no event {0:?}; GET /v1/events or `fasti event list` shows those that are")]
     UnknownEvent(String),
+    /// No such policy.
+    #[error("there is no policy {0:?}; `fasti policies` lists them")]
+    UnknownPolicy(String),
     /// No such conflict.
     #[error("there is no open conflict {0:?}; `fasti conflicts` lists them")]
     UnknownConflict(String),

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use automerge::ChangeHash;
 
+use crate::approval::{Approval, Approvals};
 use crate::document::{self, Broken, ChangePlace, Derived, Document};
 use crate::entry::{Entry, Run, Signer, Verifier};
 use crate::graph::{Graph, Index, NextInLog};
@@ -29,6 +30,7 @@ pub(crate) struct Ledger {
     pub(crate) verifier: Arc<dyn Verifier>,
     pub(crate) graph: Graph,
     pub(crate) roster: Roster,
+    pub(crate) approvals: Approvals,
     pub(crate) document: Document,
     pub(crate) conflicts: BTreeSet<(String, String)>,
     /// Something came that changes what earlier entries count for (a fork, a removal): nothing is judged any
@@ -139,6 +141,7 @@ impl Ledger {
             verifier,
             graph: Graph::default(),
             roster: Roster::default(),
+            approvals: Approvals::default(),
             document: Document::new(),
             conflicts: BTreeSet::new(),
             stale: false,
@@ -335,9 +338,14 @@ impl Ledger {
         }
         if row.standing == Standing::Void(Void::Removed) {
             self.cut.entry(author).or_default().insert(index);
-            self.cut_statements |= !matches!(statement, Statement::Change(_));
+            self.cut_statements |= statement.is_of_roster();
         }
-        if row.standing == Standing::Applied && !matches!(statement, Statement::Change(_)) {
+        if row.standing != Standing::Applied {
+            return index;
+        }
+        if let Statement::Approval(said) = statement {
+            self.approvals.fold(&self.graph, author, said, index);
+        } else if statement.is_of_roster() {
             let parents = &self.graph.node(index).parents;
             let claim = claim(&row.entry, row.hash, branch, parents, statement);
             self.roster.fold(&self.graph, &claim, index);
@@ -488,7 +496,8 @@ impl Ledger {
     fn may(&mut self, claim: &Claim<'_>) -> Result<(), Void> {
         let at = self.graph.len();
         let is_removal = matches!(claim.statement, Statement::Remove(_));
-        let allowed = self.roster.judge(&self.ground(), claim);
+        let allowed =
+            self.roster.judge(&self.ground(), claim).and_then(|()| self.may_withdraw(claim));
         if let Some(verdict) = &self.verdict {
             return match is_removal {
                 true if verdict.counting.contains(&at) => Ok(()),
@@ -509,6 +518,17 @@ impl Ledger {
             }
         }
         if removed { allowed.and(Err(Void::Removed)) } else { allowed }
+    }
+
+    /// Approvers withdraw anything, others what they proposed.
+    fn may_withdraw(&self, claim: &Claim<'_>) -> Result<(), Void> {
+        let Statement::Approval(Approval::Withdraw(withdraw)) = claim.statement else {
+            return Ok(());
+        };
+        let (graph, author) = (&self.graph, &claim.author);
+        let may = self.roster.is_approver(graph, claim)
+            || self.approvals.has_proposed(graph, author, &withdraw.uid, claim.parents);
+        may.then_some(()).ok_or(Void::NotAllowed)
     }
 
     pub(crate) fn ground(&self) -> Ground<'_> {

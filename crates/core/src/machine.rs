@@ -528,6 +528,13 @@ impl Core {
             }
             Command::Invite(invite) => self.invite(context, invite),
             Command::Admit(admit) => self.admit(context, admit),
+            Command::Propose { policy, condition } => ledger.propose(context, &policy, &condition),
+            Command::Approve { policy, supersedes, condition } => {
+                ledger.approve(context, &policy, &supersedes, &condition)
+            }
+            Command::Withdraw { policy } => ledger.withdraw(context, &policy),
+            Command::Policy { policy } => ledger.policy(&policy),
+            Command::Policies => Ok(Answer::Policies(ledger.policies())),
             Command::Event { uid } => {
                 ledger.settle(&uid);
                 views::event(ledger, &uid).map(Answer::Event).ok_or(CommandError::UnknownEvent(uid))

@@ -151,7 +151,7 @@ impl PolicyEvent {
 
     /// The event that it is about.
     pub fn uid(&self) -> String {
-        format!("policy-{}", self.policy)
+        uid(&self.policy)
     }
 
     /// What it changes, as a JSON Merge Patch, given the event as it is now.
@@ -208,6 +208,16 @@ impl PolicyEvent {
         }
         Ok(patch)
     }
+}
+
+/// The event of a policy with this number.
+pub(crate) fn uid(id: &str) -> String {
+    format!("policy-{id}")
+}
+
+/// The number of a policy, by its event.
+pub(crate) fn id_of(uid: &str) -> Option<&str> {
+    uid.strip_prefix("policy-").filter(|id| is_policy_id(id))
 }
 
 /// The duration of whole days from the first to the last, which counts; one day if there is no end.

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::approval::Approval;
 use crate::entry::Verifier;
 use crate::graph::{Graph, Index};
 use crate::ids::{EntryHash, NetworkId, OfficeId, TicketId};
@@ -199,6 +200,10 @@ impl Roster {
                     .map_err(|_| Void::BadAdmission)
             }
             Statement::Change(_) => may(&WRITERS),
+            Statement::Approval(it) if !it.is_sound() => Err(Void::Malformed),
+            Statement::Approval(Approval::Approve(_)) => may(&[Role::Approver]),
+            // Who may withdraw also depends on who proposed: see `Ledger::may`.
+            Statement::Approval(_) => may(&WRITERS),
             Statement::Remove(remove) => self.check_remove(ground.graph, claim, remove),
             Statement::Succeed(succeed) => {
                 may(&WRITERS)?;
@@ -353,8 +358,13 @@ impl Roster {
             Statement::Admit(admit) => self.admit(graph, claim, admit, at),
             Statement::Remove(remove) => self.remove(claim, remove, at),
             Statement::Succeed(succeed) => self.succeed(graph, claim, succeed, at),
-            Statement::Change(_) => {}
+            Statement::Change(_) | Statement::Approval(_) => {}
         }
+    }
+
+    /// Whether the author is an approver where it says this.
+    pub(crate) fn is_approver(&self, graph: &Graph, claim: &Claim<'_>) -> bool {
+        self.ranks(graph, claim, &[Role::Approver]).next().is_some()
     }
 
     /// Notes whom a statement would admit, even if it counts for nothing.

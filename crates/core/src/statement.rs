@@ -4,6 +4,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::approval::Approval;
 use crate::codec;
 use crate::entry::{Signature, Signer, Verifier};
 use crate::event::{self, Leaf};
@@ -193,6 +194,8 @@ pub enum Statement {
     Remove(Remove),
     /// Kind 5.
     Succeed(Succeed),
+    /// Kinds 12 to 14.
+    Approval(Approval),
 }
 
 /// Why a body could not be read.
@@ -210,7 +213,23 @@ impl Statement {
         match self {
             Self::Admit(admit) => Some(admit.office),
             Self::Succeed(succeed) => Some(succeed.office),
-            Self::Found(_) | Self::Invite(_) | Self::Change(_) | Self::Remove(_) => None,
+            Self::Found(_)
+            | Self::Invite(_)
+            | Self::Change(_)
+            | Self::Remove(_)
+            | Self::Approval(_) => None,
+        }
+    }
+
+    /// Whether it is about who belongs to the network.
+    pub(crate) fn is_of_roster(&self) -> bool {
+        match self {
+            Self::Change(_) | Self::Approval(_) => false,
+            Self::Found(_)
+            | Self::Invite(_)
+            | Self::Admit(_)
+            | Self::Remove(_)
+            | Self::Succeed(_) => true,
         }
     }
 
@@ -223,6 +242,9 @@ impl Statement {
             Self::Change(change) => (3, postcard::to_stdvec(change)),
             Self::Remove(remove) => (4, postcard::to_stdvec(remove)),
             Self::Succeed(succeed) => (5, postcard::to_stdvec(succeed)),
+            Self::Approval(Approval::Propose(it)) => (12, postcard::to_stdvec(it)),
+            Self::Approval(Approval::Approve(it)) => (13, postcard::to_stdvec(it)),
+            Self::Approval(Approval::Withdraw(it)) => (14, postcard::to_stdvec(it)),
         };
         (kind, body.unwrap_or_default())
     }
@@ -240,6 +262,9 @@ impl Statement {
             },
             4 => exactly(body).map(Self::Remove),
             5 => exactly(body).map(Self::Succeed),
+            12 => exactly(body).map(|it| Self::Approval(Approval::Propose(it))),
+            13 => exactly(body).map(|it| Self::Approval(Approval::Approve(it))),
+            14 => exactly(body).map(|it| Self::Approval(Approval::Withdraw(it))),
             _ => Err(Unreadable::Unknown),
         }
     }

@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::command::{
     ConflictValue, ConflictView, Deliveries, EventView, EventsQuery, FormerMemberView, MemberView,
-    Object, StatusView,
+    Object, SignatureView, StatusView,
 };
 use crate::event;
 use crate::gossip::Gossip;
@@ -119,6 +119,11 @@ fn conflict(ledger: &Ledger, uid: &str, path: &str) -> ConflictView {
         path: path.to_owned(),
         values,
     }
+}
+
+/// Who wrote an entry.
+pub(crate) fn signature(ledger: &Ledger, office: OfficeId, node: &Node) -> SignatureView {
+    SignatureView { office, name: name(ledger, &office), time: node.time, entry: node.hash }
 }
 
 fn name(ledger: &Ledger, office: &OfficeId) -> String {
