@@ -643,6 +643,11 @@ impl Core {
             let problem = "the new key is known already, or did not sign".into();
             return Err(CommandError::Invalid { path: "office".into(), problem });
         }
+        // A key that was left before is removed first: while it stands beside this one, no third has a place.
+        for office in ledger.roster.old_keys(&own) {
+            let remove = Statement::Remove(Remove { office });
+            ledger.write(&remove, context.fresh, context.time).map_err(too_large)?;
+        }
         ledger
             .write(&Statement::Succeed(succeed), context.fresh, context.time)
             .map_err(too_large)?;

@@ -177,6 +177,13 @@ impl Roster {
             .collect()
     }
 
+    /// The keys that an office has left and that are members still.
+    pub(crate) fn old_keys(&self, office: &OfficeId) -> BTreeSet<OfficeId> {
+        let admissions = self.known(office).into_iter().flat_map(|it| it.admissions.values());
+        let old = admissions.filter_map(|it| it.predecessor);
+        old.filter(|old| self.members.contains_key(old)).collect()
+    }
+
     // ---- Judging ----
 
     /// Whether a statement may be made where it stands, by what lies under it. Only that counts, so

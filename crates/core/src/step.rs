@@ -8,6 +8,7 @@ use crate::gossip::Allowance;
 use crate::ids::{EntryHash, Incarnation, LogId, OfficeId, TicketId};
 use crate::notice::SignedNotice;
 use crate::row::Row;
+use crate::statement::Statement;
 
 /// Something to be stored. All writes of a step belong into one transaction.
 #[derive(Clone, Debug)]
@@ -131,12 +132,18 @@ pub struct Appended {
 impl Appended {
     /// The entry of a stored row.
     pub fn of(index: u64, row: &Row) -> Self {
+        let link = &row.entry.link;
+        let uids = match (&row.applied, Statement::decode(link.kind, &link.body)) {
+            (Some(applied), _) => applied.uids.clone(),
+            (None, Ok(Statement::Approval(said))) => vec![said.uid().to_owned()],
+            (None, _) => Vec::new(),
+        };
         Self {
             index,
             hash: row.hash,
             author: row.entry.log.author,
             time: row.entry.link.time,
-            uids: row.applied.as_ref().map(|applied| applied.uids.clone()).unwrap_or_default(),
+            uids,
         }
     }
 }

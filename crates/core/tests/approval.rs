@@ -120,10 +120,8 @@ fn only_what_was_seen_is_approved() {
     world.patch(office, "policy-A", json!({"title": "Moved"}));
     world.settle();
     let condition = Condition::Matches(vec![seen]);
-    let reply = world.ask(
-        founder,
-        Command::Approve { policy: "A".into(), supersedes: Vec::new(), condition },
-    );
+    let reply = world
+        .ask(founder, Command::Approve { policy: "A".into(), supersedes: Vec::new(), condition });
     assert!(matches!(reply, Err(CommandError::Precondition { .. })), "{reply:?}");
     assert_eq!(policy(&mut world, founder).state, PolicyState::Draft);
 }
@@ -244,7 +242,11 @@ fn what_is_no_approvers_to_say_counts_for_nothing() {
     let uid = "policy-A".to_owned();
     let good = approval::content(&serde_json::from_value(json!({"title": "x"})).unwrap());
     let lies = [
-        Approval::Approve(Approve { uid: uid.clone(), content: good.clone(), supersedes: Vec::new() }),
+        Approval::Approve(Approve {
+            uid: uid.clone(),
+            content: good.clone(),
+            supersedes: Vec::new(),
+        }),
         Approval::Withdraw(Withdraw { uid: uid.clone() }),
         Approval::Propose(Propose { uid: uid.clone(), content: b"{ \"title\":\"x\"}".to_vec() }),
         Approval::Propose(Propose { uid: uid.clone(), content: b"[]".to_vec() }),

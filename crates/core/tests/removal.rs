@@ -389,6 +389,31 @@ fn an_office_goes_on_under_a_new_key_and_the_old_one_is_worth_nothing() {
     assert!(members(&mut world, founder).iter().all(|it| it.office != signer(61).office()));
 }
 
+/// Found by the simulator: the new key was used, and the old one not removed yet.
+#[test]
+fn an_office_that_changes_its_key_twice_removes_the_first_one_before() {
+    let (mut world, [founder, denver, boston, chicago]) = four();
+    let mut key = denver;
+    for seed in [60, 61] {
+        let succeed = Succeed::new(&world.network, &key, &signer(seed));
+        world.ask(key, Command::Succeed(succeed)).unwrap();
+        world.settle();
+        let disk = world.offices.remove(&key).unwrap().disk;
+        for other in [founder, boston, chicago] {
+            world.cut(key, other);
+        }
+        key = world.start_again_as(seed, disk);
+        for other in [founder, boston, chicago] {
+            world.link(key, other);
+        }
+        world.settle();
+    }
+    assert!(world.offices[&founder].admits.contains(&key));
+    let members: BTreeSet<_> = members(&mut world, founder).iter().map(|it| it.office).collect();
+    assert!(!members.contains(&denver) && members.contains(&signer(60).office()));
+    world.assert_agreed();
+}
+
 /// One office could make itself as many as it likes, and be everyone's neighbour.
 #[test]
 fn an_office_has_one_place_however_many_new_keys_it_has() {

@@ -83,6 +83,22 @@ pub(crate) fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, Problem> {
         .map_err(|error| Problem::malformed(format!("the body is not the JSON expected: {error}")))
 }
 
+/// Reads a JSON object, or no body at all.
+pub(crate) async fn read_optional_object(
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Option<Object>, Problem> {
+    let bytes = read(body, EVENT_BYTES_MAX).await?;
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    require_media_type(headers, &["application/json"])?;
+    match parse(&bytes)? {
+        Value::Object(object) => Ok(Some(object)),
+        _ => Err(Problem::malformed("the body is JSON, but no object".to_owned())),
+    }
+}
+
 /// Reads a JSON object that is an event or part of one.
 pub(crate) async fn read_object(
     headers: &HeaderMap,

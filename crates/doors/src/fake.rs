@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use fasti_core::command::{
-    Condition, ConflictView, Deliveries, EventView, EventsQuery, MemberView, Object, StatusView,
-    Written,
+    Condition, ConflictView, Deliveries, EventView, EventsQuery, MemberView, Object, PolicyState,
+    PolicyView, StatusView, Written,
 };
 use fasti_core::policy::PolicyEvent;
 use fasti_core::statement::Role;
@@ -51,6 +51,7 @@ struct Calendar {
     events: BTreeMap<String, Object>,
     log: Vec<Appended>,
     conflicts: Vec<ConflictView>,
+    policies: BTreeMap<String, PolicyView>,
     /// What becomes of the next commands: none is a success.
     failures: VecDeque<Option<CommandError>>,
     followers: Option<broadcast::Sender<Arc<[Appended]>>>,
@@ -239,10 +240,46 @@ impl Calendar {
             Command::FormerMembers => Ok(Answer::FormerMembers(Vec::new())),
             Command::Event { uid } => Ok(Answer::Event(self.view(&uid)?)),
             Command::Events(query) => Ok(self.page(&query)),
+            Command::Propose { policy, condition } => {
+                self.decide(&policy, PolicyState::Proposed, &condition)
+            }
+            Command::Approve { policy, condition, .. } => {
+                self.decide(&policy, PolicyState::Approved, &condition)
+            }
+            Command::Withdraw { policy } => {
+                self.decide(&policy, PolicyState::Withdrawn, &Condition::Always)
+            }
+            Command::Policy { policy } => Ok(Answer::Policy(self.policy(&policy)?)),
+            Command::Policies => Ok(Answer::Policies(self.policies.values().cloned().collect())),
             Command::Conflicts => Ok(Answer::Conflicts(self.conflicts.clone())),
             Command::Members => Ok(Answer::Members(members())),
             Command::Status => Ok(Answer::Status(self.status())),
         }
+    }
+
+    fn policy(&self, id: &str) -> Result<PolicyView, CommandError> {
+        let uid = format!("policy-{id}");
+        let view = self.view(&uid).map_err(|_| CommandError::UnknownPolicy(id.into()))?;
+        Ok(self.policies.get(id).cloned().unwrap_or_else(|| PolicyView {
+            policy: id.into(),
+            uid,
+            title: id.into(),
+            version: view.etag.clone(),
+            etag: view.etag,
+            state: PolicyState::Draft,
+            changed: false,
+            disputed: false,
+            approved: Vec::new(),
+            proposed: Vec::new(),
+            superseded_by: None,
+        }))
+    }
+
+    fn decide(&mut self, id: &str, state: PolicyState, condition: &Condition) -> Reply {
+        let view = PolicyView { state, ..self.policy(id)? };
+        self.check(&view.uid, condition)?;
+        self.policies.insert(id.into(), view.clone());
+        Ok(Answer::Policy(view))
     }
 
     fn publish(&mut self, event: &PolicyEvent) -> Result<Written, CommandError> {

@@ -22,6 +22,7 @@ mod handle;
 mod members;
 mod openapi;
 mod people;
+mod policies;
 mod probes;
 mod problem;
 mod publish;

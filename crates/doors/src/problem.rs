@@ -86,6 +86,7 @@ impl From<CommandError> for Problem {
     fn from(error: CommandError) -> Self {
         let (status, name) = match &error {
             CommandError::UnknownEvent(_) => (StatusCode::NOT_FOUND, "unknown-event"),
+            CommandError::UnknownPolicy(_) => (StatusCode::NOT_FOUND, "unknown-policy"),
             CommandError::UnknownConflict(_) => (StatusCode::NOT_FOUND, "unknown-conflict"),
             CommandError::UnknownMember(_) => (StatusCode::NOT_FOUND, "unknown-member"),
             CommandError::Precondition { .. } => {
