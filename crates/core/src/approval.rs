@@ -105,6 +105,13 @@ pub fn content(event: &Object) -> Vec<u8> {
     event::canonical(Value::Object(content))
 }
 
+fn object(content: &[u8]) -> Object {
+    match serde_json::from_slice(content) {
+        Ok(Value::Object(content)) => content,
+        _ => Object::new(),
+    }
+}
+
 /// The short name of a content: equal exactly where it is.
 fn version(content: &[u8]) -> String {
     hex::encode(&Sha256::digest(content)[..8])
@@ -329,6 +336,7 @@ impl Ledger {
             title: event.event.get("title").and_then(Value::as_str).unwrap_or_default().to_owned(),
             etag: event.etag.clone(),
             version: version(&current),
+            content: object(&current),
             state,
             changed: !approved.is_empty() && !approved.iter().any(is_current),
             disputed,
@@ -352,10 +360,7 @@ impl Ledger {
             let node = self.graph.node(*at);
             let view = found.entry(content).or_insert_with(|| ApprovalView {
                 version: version(content),
-                content: match serde_json::from_slice(content) {
-                    Ok(Value::Object(content)) => content,
-                    _ => Object::new(),
-                },
+                content: object(content),
                 by: Vec::new(),
             });
             view.by.push(views::signature(self, said.by, node));

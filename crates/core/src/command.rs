@@ -258,7 +258,9 @@ pub struct PolicyView {
     pub title: String,
     /// The event's etag, as it stands now.
     pub etag: String,
-    /// Names what would be approved, as it stands now: equal exactly where the same is said.
+    /// What would be approved, as it stands now.
+    pub content: Object,
+    /// Names that: equal exactly where the same is said.
     pub version: String,
     /// Where it stands.
     pub state: PolicyState,

@@ -265,6 +265,7 @@ impl Calendar {
             uid,
             title: id.into(),
             version: view.etag.clone(),
+            content: view.event,
             etag: view.etag,
             state: PolicyState::Draft,
             changed: false,

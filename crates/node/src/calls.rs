@@ -4,5 +4,6 @@ pub(crate) mod conflicts;
 pub(crate) mod event;
 pub(crate) mod ical;
 pub(crate) mod members;
+pub(crate) mod policies;
 pub(crate) mod publish;
 pub(crate) mod user;

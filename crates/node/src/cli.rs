@@ -82,6 +82,31 @@ pub enum Call {
         #[command(subcommand)]
         call: EventCall,
     },
+    /// Show policies and their approval: all of them, or one
+    Policies {
+        /// The publisher's number for it, such as YSP-2024
+        policy: Option<String>,
+    },
+    /// Ask approvers to approve a policy as it stands
+    Propose(ApprovalArgs),
+    /// Approve a policy as it stands, and sign that; for approvers
+    ///
+    ///   fasti approve YSP-2024
+    ///   fasti approve YSP-2025 --supersedes YSP-2024
+    #[command(verbatim_doc_comment)]
+    Approve {
+        /// Which policy.
+        #[command(flatten)]
+        args: ApprovalArgs,
+        /// A policy that it takes the place of; may be repeated
+        #[arg(long, value_name = "POLICY")]
+        supersedes: Vec<String>,
+    },
+    /// End what was proposed or approved; for approvers, and for who proposed it
+    Withdraw {
+        /// The publisher's number for it
+        policy: String,
+    },
     /// Import events and tasks from an iCalendar file (.ics)
     ///
     /// Events that are there are changed where the file differs. What can't be read is named, and the rest
@@ -336,6 +361,16 @@ pub struct AddArgs {
     /// The whole event in JSCalendar, from a file or (-) from standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["title", "start", "duration", "time_zone", "calendar"])]
     pub json_event: Option<PathBuf>,
+}
+
+/// `fasti propose` and `fasti approve`
+#[derive(Debug, Args)]
+pub struct ApprovalArgs {
+    /// The publisher's number for it, or the uid of any other event
+    pub policy: String,
+    /// Only if the etag of its event is still this one: what was looked at is what is signed
+    #[arg(long, value_name = "ETAG")]
+    pub if_match: Option<String>,
 }
 
 /// `fasti import`

@@ -87,6 +87,20 @@ fn call(cli: Cli) -> anyhow::Result<String> {
         Call::Status => calls::members::status(&client()?, json),
         Call::Publish(args) => calls::publish::publish(&client()?, args, json),
         Call::Event { call } => calls::event::call(&client()?, call, json),
+        Call::Policies { policy: None } => calls::policies::list(&client()?, json),
+        Call::Policies { policy: Some(policy) } => calls::policies::show(&client()?, &policy, json),
+        Call::Propose(args) => {
+            let body = serde_json::json!({});
+            calls::policies::say(&client()?, "propose", &args.policy, args.if_match, &body, json)
+        }
+        Call::Approve { args, supersedes } => {
+            let body = serde_json::json!({ "supersedes": supersedes });
+            calls::policies::say(&client()?, "approve", &args.policy, args.if_match, &body, json)
+        }
+        Call::Withdraw { policy } => {
+            let body = serde_json::json!({});
+            calls::policies::say(&client()?, "withdraw", &policy, None, &body, json)
+        }
         Call::Import(args) => calls::ical::import(client, &args, json),
         Call::Export(args) => calls::ical::export(&client()?, &args, json),
         Call::Backup(args) => backup::backup(&dir, &args, json),
