@@ -2,10 +2,12 @@
 //! iCalendar (RFC 5545). Pure functions of JSON and text: no clock, no files, and time zones from the
 //! IANA data that is built in, so that every node of one version gives the same answers.
 
+mod patch;
 mod recurrence;
 
 use serde_json::{Map, Value};
 
+pub use patch::{PatchError, apply_patch};
 pub use recurrence::{Expansion, Frequency, Rule, RuleError};
 
 /// An event in JSCalendar: a JSON object.
