@@ -7,6 +7,7 @@ mod duration;
 mod occurrences;
 mod patch;
 mod recurrence;
+mod split;
 mod zone;
 
 use serde_json::{Map, Value};
@@ -15,6 +16,7 @@ pub use agenda::{Agenda, AgendaItem, Page};
 pub use occurrences::{Anchor, Found, Occurrence, Problem, Series, SeriesError};
 pub use patch::{PatchError, apply_patch};
 pub use recurrence::{Expansion, Frequency, Rule, RuleError};
+pub use split::{SplitError, split};
 pub use zone::Zone;
 
 /// An event in JSCalendar: a JSON object.

@@ -188,6 +188,11 @@ impl Series {
         Ok(Self { event, placement, rules, exclusions, overrides, recurrence_id, problems })
     }
 
+    /// The local start of the first occurrence.
+    pub(crate) fn first(&self) -> DateTime {
+        self.placement.start
+    }
+
     /// The event itself.
     pub fn event(&self) -> &Arc<Object> {
         &self.event
@@ -434,12 +439,12 @@ impl Placement {
         default_zone: &Zone,
     ) -> Option<Occurrence> {
         let zone = self.zone.as_ref().unwrap_or(default_zone);
-        let starts_at = zone.to_timestamp(self.start)?;
+        // Not as it is written: of a time that the zone skips, what its clocks show.
+        let (starts_at, start) = zone.place(self.start)?;
         let ends_at = self.duration.end(self.start, starts_at, zone)?.max(starts_at);
         Some(Occurrence {
             recurrence_id,
-            // Not as it is written: of a time that the zone skips, what its clocks show.
-            start: zone.to_local(starts_at),
+            start,
             end: zone.to_local(ends_at),
             starts_at,
             ends_at,

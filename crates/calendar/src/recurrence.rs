@@ -11,6 +11,8 @@ mod parse;
 use jiff::civil::DateTime;
 use serde_json::Value;
 
+use crate::Object;
+
 pub use expand::Expansion;
 pub(crate) use expand::Plan;
 pub(crate) use parse::local_date_time;
@@ -122,6 +124,12 @@ impl Rule {
         to: DateTime,
     ) -> Expansion<'static> {
         Expansion::new(Plan::new(self, start), true).between(from, to)
+    }
+
+    /// What it leaves to be taken from its start (RFC 8984, 4.3.3.1), as the properties that would say the
+    /// same.
+    pub(crate) fn implied(&self, start: DateTime) -> Object {
+        expand::Implied::new(self, start).to_json()
     }
 
     /// The date-times that the rule takes away where it is one of `excludedRecurrenceRules`: the start is

@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use jiff::Timestamp;
 use jiff::civil::{DateTime, date};
-use jiff::tz::{Offset, TimeZone, TimeZoneDatabase};
+use jiff::tz::{AmbiguousOffset, Offset, TimeZone, TimeZoneDatabase};
 use serde_json::Value;
 
 use crate::Object;
@@ -23,53 +23,72 @@ const CUSTOM_PERIODS_MAX: u64 = 100_000;
 
 /// A time zone: how local times and moments belong together.
 #[derive(Clone, Debug)]
-pub struct Zone {
-    name: Arc<str>,
+pub struct Zone(Arc<Named>);
+
+#[derive(Debug)]
+struct Named {
+    name: String,
     kind: Kind,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum Kind {
     Iana(TimeZone),
-    Custom(Arc<Custom>),
+    Custom(Custom),
 }
 
 impl Zone {
     /// Coordinated Universal Time.
     pub fn utc() -> Self {
-        Self { name: "Etc/UTC".into(), kind: Kind::Iana(TimeZone::UTC) }
+        Self::named("Etc/UTC", Kind::Iana(TimeZone::UTC))
     }
 
     /// A zone of the IANA database by its name, such as `America/Denver`. `None` where it has none so
     /// named.
     pub fn iana(name: &str) -> Option<Self> {
-        let zone = DATABASE.get(name).ok()?;
-        Some(Self { name: name.into(), kind: Kind::Iana(zone) })
+        Some(Self::named(name, Kind::Iana(DATABASE.get(name).ok()?)))
     }
 
     /// A zone of an event's `timeZones`, by its name there, which begins with a slash.
     pub(crate) fn custom(name: &str, event: &Object) -> Option<Self> {
         let zone = event.get("timeZones")?.get(name)?;
-        Some(Self { name: name.into(), kind: Kind::Custom(Arc::new(Custom::from_json(zone)?)) })
+        Some(Self::named(name, Kind::Custom(Custom::from_json(zone)?)))
+    }
+
+    fn named(name: &str, kind: Kind) -> Self {
+        Self(Arc::new(Named { name: name.to_owned(), kind }))
     }
 
     /// Its name, as events have it in `timeZone`.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.0.name
     }
 
     /// The moment of a local time. Of one that occurs twice it is the first; one that is skipped is
     /// taken with the offset from before (RFC 8984, 1.4.4). `None` at the ends of time.
     pub fn to_timestamp(&self, local: DateTime) -> Option<Timestamp> {
-        match &self.kind {
-            Kind::Iana(zone) => zone.to_ambiguous_timestamp(local).compatible().ok(),
-            Kind::Custom(zone) => zone.offset_at_local(local)?.to_timestamp(local).ok(),
+        self.place(local).map(|(at, _)| at)
+    }
+
+    /// The moment of a local time, and what the clocks show then: another time only where they skip it.
+    pub(crate) fn place(&self, local: DateTime) -> Option<(Timestamp, DateTime)> {
+        match &self.0.kind {
+            Kind::Iana(zone) => {
+                let ambiguous = zone.to_ambiguous_timestamp(local);
+                let is_skipped = matches!(ambiguous.offset(), AmbiguousOffset::Gap { .. });
+                let at = ambiguous.compatible().ok()?;
+                Some((at, if is_skipped { zone.to_datetime(at) } else { local }))
+            }
+            Kind::Custom(zone) => {
+                let at = zone.offset_at_local(local).to_timestamp(local).ok()?;
+                Some((at, zone.offset_at(at).to_datetime(at)))
+            }
         }
     }
 
     /// The local time of a moment.
     pub fn to_local(&self, at: Timestamp) -> DateTime {
-        match &self.kind {
+        match &self.0.kind {
             Kind::Iana(zone) => zone.to_datetime(at),
             Kind::Custom(zone) => zone.offset_at(at).to_datetime(at),
         }
@@ -128,8 +147,8 @@ impl Custom {
         self.offset_after(self.changes.partition_point(|change| change.at <= at))
     }
 
-    fn offset_at_local(&self, local: DateTime) -> Option<Offset> {
-        Some(self.offset_after(self.changes.partition_point(|change| change.from_local <= local)))
+    fn offset_at_local(&self, local: DateTime) -> Offset {
+        self.offset_after(self.changes.partition_point(|change| change.from_local <= local))
     }
 
     fn offset_after(&self, changes: usize) -> Offset {

@@ -8,6 +8,9 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use jiff::civil::DateTime;
+use serde_json::json;
+
+use crate::Object;
 
 use super::dates::{DateFilter, FromBothEnds, WeekdayFilter, civil, day_number, weekday};
 use super::{Frequency, NDay, Rule, Skip};
@@ -175,7 +178,7 @@ impl Plan {
 }
 
 /// What a rule leaves to be taken from its start (RFC 8984, 4.3.3.1).
-struct Implied {
+pub(super) struct Implied {
     hours: Option<u8>,
     minutes: Option<u8>,
     seconds: Option<u8>,
@@ -185,7 +188,7 @@ struct Implied {
 }
 
 impl Implied {
-    fn new(rule: &Rule, start: DateTime) -> Self {
+    pub(super) fn new(rule: &Rule, start: DateTime) -> Self {
         let no_days = rule.days.is_empty();
         let no_month_days = rule.month_days.is_empty();
         let no_weeks = rule.weeks.is_empty();
@@ -211,6 +214,25 @@ impl Implied {
             month_day: takes_month_day.then(|| i32::from(start.day())),
             months: takes_month.then(|| 1 << start.month()),
         }
+    }
+}
+
+impl Implied {
+    /// As properties of a rule.
+    pub(super) fn to_json(&self) -> Object {
+        const NAMES: [&str; 7] = ["mo", "tu", "we", "th", "fr", "sa", "su"];
+        let day = |weekday: u8| json!([{ "@type": "NDay", "day": NAMES[usize::from(weekday)] }]);
+        [
+            ("byMonth", self.months.map(|bits| json!([bits.trailing_zeros().to_string()]))),
+            ("byMonthDay", self.month_day.map(|day| json!([day]))),
+            ("byDay", self.weekday.map(day)),
+            ("byHour", self.hours.map(|hour| json!([hour]))),
+            ("byMinute", self.minutes.map(|minute| json!([minute]))),
+            ("bySecond", self.seconds.map(|second| json!([second]))),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+        .collect()
     }
 }
 
