@@ -108,7 +108,7 @@ impl Agenda {
         let mut page = Page::default();
         for uid in self.candidates(&range) {
             let Some((uid, entry)) = self.events.get_key_value(uid) else { continue };
-            // Of each event one more than asked for: whether there are more must come out.
+            // One more than asked for: whether there are more must come out.
             page.is_partial |= entry.series.each_occurrence(
                 range.clone(),
                 default_zone,

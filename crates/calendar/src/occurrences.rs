@@ -212,54 +212,56 @@ impl Series {
     /// in the range where it holds their start. `default_zone` is for events without a zone.
     pub fn occurrences(&self, range: Range<Timestamp>, default_zone: &Zone, max: usize) -> Found {
         let mut found = Found::default();
+        // One more than asked for: whether there are more must come out.
+        let enough = max.saturating_add(1);
         found.is_partial =
-            self.each_occurrence(range, default_zone, max, |item| found.occurrences.push(item));
+            self.each_occurrence(range, default_zone, enough, |item| found.occurrences.push(item));
         found.occurrences.sort_by_key(|item| (item.starts_at, item.recurrence_id));
+        found.is_partial |= found.occurrences.len() > max;
+        found.occurrences.truncate(max);
         found
     }
 
-    /// Gives each of [`occurrences`](Self::occurrences), in no order, and whether it is not all.
+    /// Gives each of [`occurrences`](Self::occurrences): the overrides, and then the others in their
+    /// order, of these at most `enough`. Whether that is not all.
     pub(crate) fn each_occurrence(
         &self,
         range: Range<Timestamp>,
         default_zone: &Zone,
-        max: usize,
+        enough: usize,
         mut give: impl FnMut(Occurrence),
     ) -> bool {
-        let mut given = 0;
-        let mut give_if_inside = |id, placement: &Placement, is_override| {
-            let Some(item) = placement.occurrence(id, is_override, default_zone) else {
-                return true;
-            };
-            if !overlaps(&item, &range) {
-                return true;
-            }
-            if given == max {
-                return false;
-            }
-            given += 1;
-            give(item);
-            true
+        let inside = |id, placement: &Placement, is_override| {
+            let item = placement.occurrence(id, is_override, default_zone);
+            item.filter(|item| overlaps(item, &range))
         };
 
         for (id, change) in &self.overrides {
-            let Override::Changed(placement) = change else { continue };
-            if placement.is_near(&range) && !give_if_inside(*id, placement, true) {
-                return true;
+            if let Override::Changed(placement) = change
+                && placement.is_near(&range)
+                && let Some(item) = inside(*id, placement, true)
+            {
+                give(item);
             }
         }
 
         let mut placement = self.placement.clone();
-        let zone = placement.zone.as_ref().unwrap_or(default_zone);
+        let zone = self.placement.zone.as_ref().unwrap_or(default_zone);
         let longest = SignedDuration::from_secs(placement.duration.seconds_max());
         let from = zone.to_local(range.start).saturating_sub(SLACK).saturating_sub(longest);
         let to = zone.to_local(range.end).saturating_add(SLACK);
         let mut regular = self.regular(from, to);
+        let mut given = 0;
         while let Some(id) = regular.next() {
             placement.start = id;
-            if !give_if_inside(self.recurrence_id.unwrap_or(id), &placement, false) {
+            let Some(item) = inside(self.recurrence_id.unwrap_or(id), &placement, false) else {
+                continue;
+            };
+            if given == enough {
                 return true;
             }
+            given += 1;
+            give(item);
         }
         regular.gave_up()
     }
@@ -397,9 +399,10 @@ struct Merged<'a> {
 
 impl<'a> Merged<'a> {
     fn new(plans: &'a [Plan], starts_with_start: bool, range: Range<DateTime>) -> Self {
+        let periods = STEPS_MAX / plans.len().max(1) as u64;
         let streams = plans.iter().map(|plan| {
             let stream = Expansion::of(plan, starts_with_start);
-            let mut stream = stream.between(range.start, range.end).searching(STEPS_MAX);
+            let mut stream = stream.between(range.start, range.end).searching(periods);
             (stream.next(), stream)
         });
         let streams: Vec<_> = streams.collect();

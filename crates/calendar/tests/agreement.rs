@@ -2,17 +2,21 @@
 //! RFC 8984 followed to the letter, and recurring-ical-events. They are installed from the package index
 //! into the target directory by the first test that needs them.
 
-mod support;
+#[path = "support/dice.rs"]
+mod dice;
+#[path = "support/oracle.rs"]
+mod oracle;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use fasti_calendar::{Problem, Series, Zone};
+use fasti_calendar::{Problem, Rule, Series, Zone};
 use jiff::civil::{Date, DateTime, date};
 use jiff::{Timestamp, ToSpan as _};
 use serde_json::{Map, Value, json};
 
-use support::{Dice, ask};
+use dice::Dice;
+use oracle::ask;
 
 const ZONES: &[&str] = &[
     "America/New_York",
@@ -260,4 +264,110 @@ fn rules_mean_what_dateutil_and_the_letter_of_the_rfc_say() {
         wrong.len(),
         wrong[..wrong.len().min(15)].join("\n")
     );
+}
+
+/// How many events are compared.
+const EVENTS: usize = 600;
+
+/// An event with exclusions, additions and changed occurrences, as JSCalendar and as iCalendar.
+fn event_twice(dice: &mut Dice) -> (Value, String) {
+    let zone = *dice.pick(ZONES);
+    // An hour is never where the clocks change: Python adds it on the local clock, and we exactly.
+    let (duration, hour) = match dice.chance(50) {
+        true => ("P1D", dice.between(0, 23)),
+        false => ("PT1H", dice.between(9, 20)),
+    };
+    let start =
+        date(dice.between(2000, 2025) as i16, dice.between(1, 12) as i8, dice.between(1, 28) as i8)
+            .at(hour as i8, *dice.pick(&[0, 30]), 0, 0);
+    let (frequency, interval, count) =
+        (*dice.pick(&["daily", "weekly", "monthly"]), dice.between(1, 3), dice.between(2, 40));
+    let mut event = json!({
+        "@type": "Event", "start": start.to_string(), "timeZone": zone, "duration": duration, "title": "all",
+        "recurrenceRules": [{ "frequency": frequency, "interval": interval, "count": count }],
+    });
+    let rule = Rule::from_json(&event["recurrenceRules"][0], "").unwrap();
+    let ids: Vec<DateTime> = rule.occurrences(start).collect();
+
+    let local = |at: DateTime| at.strftime("%Y%m%dT%H%M%S").to_string();
+    let part = |more: &str, at: DateTime, title: &str| {
+        format!(
+            "BEGIN:VEVENT\r\nUID:a\r\nDTSTAMP:20000101T000000Z\r\nSUMMARY:{title}\r\n\
+             DTSTART;TZID={zone}:{}\r\nDURATION:{duration}\r\n{more}END:VEVENT\r\n",
+            local(at)
+        )
+    };
+    let mut lines =
+        format!("RRULE:FREQ={};INTERVAL={interval};COUNT={count}\r\n", frequency.to_uppercase());
+    let mut changed = String::new();
+    let mut overrides = Map::new();
+    for _ in 0..dice.between(0, 6) {
+        let id = *dice.pick(&ids);
+        // Also the same time again, or the place of another.
+        let other = id.checked_add((dice.between(-40, 40) * 12).hours()).unwrap();
+        if overrides.contains_key(&id.to_string()) || overrides.contains_key(&other.to_string()) {
+            continue;
+        }
+        match dice.between(0, 2) {
+            0 => {
+                lines += &format!("EXDATE;TZID={zone}:{}\r\n", local(id));
+                overrides.insert(id.to_string(), json!({ "excluded": true }));
+            }
+            1 if !ids.contains(&other) && (9..21).contains(&other.hour()) => {
+                lines += &format!("RDATE;TZID={zone}:{}\r\n", local(other));
+                overrides.insert(other.to_string(), json!({}));
+            }
+            _ if (9..21).contains(&other.hour()) => {
+                let recurrence_id = format!("RECURRENCE-ID;TZID={zone}:{}\r\n", local(id));
+                changed += &part(&recurrence_id, other, "one");
+                let patch = json!({ "start": other.to_string(), "title": "one" });
+                overrides.insert(id.to_string(), patch);
+            }
+            _ => {}
+        }
+    }
+    event["recurrenceOverrides"] = overrides.into();
+    let whole = part(&lines, start, "all");
+    let ics = format!(
+        "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//a//b//EN\r\n{whole}{changed}END:VCALENDAR\r\n"
+    );
+    (event, ics)
+}
+
+#[test]
+fn events_have_what_recurring_ical_events_finds_in_them() {
+    let mut dice = Dice::new(SEED);
+    let cases: Vec<_> = (0..EVENTS)
+        .map(|_| {
+            let (event, ics) = event_twice(&mut dice);
+            let series = Series::new(Arc::new(event.as_object().cloned().unwrap())).unwrap();
+            assert_eq!(series.problems(), &[]);
+            let start: DateTime = event["start"].as_str().unwrap().parse().unwrap();
+            let from = Zone::utc().to_timestamp(start).unwrap();
+            let from = from.checked_add((dice.between(-500, 2000)).hours()).unwrap();
+            let to = from.checked_add(dice.between(1, 2000).hours()).unwrap();
+            (series, ics, from..to)
+        })
+        .collect();
+    let lines = cases.iter().map(|(_, ics, range)| {
+        json!({ "ics": ics, "from": range.start.to_string(), "to": range.end.to_string() })
+    });
+    let answers = ask("events.py", lines);
+    let mut occurrences = 0;
+    for ((series, ics, range), theirs) in cases.iter().zip(&answers) {
+        let found = series.occurrences(range.clone(), &Zone::utc(), 10_000);
+        let mut ours: Vec<_> = found
+            .occurrences
+            .iter()
+            .map(|item| {
+                let title =
+                    series.instance(item.recurrence_id)["title"].as_str().unwrap().to_owned();
+                (item.starts_at.as_second(), item.ends_at.as_second(), title)
+            })
+            .collect();
+        ours.sort();
+        occurrences += ours.len();
+        assert_eq!(json!(ours), *theirs, "{} to {} of {ics}", range.start, range.end);
+    }
+    println!("compared: {EVENTS} events with {occurrences} occurrences");
 }

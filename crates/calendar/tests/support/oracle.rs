@@ -1,4 +1,4 @@
-//! Dice under a seed, and the Python that other implementations run in.
+//! The Python that other implementations run in.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -7,38 +7,8 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-/// Numbers that follow from a seed (SplitMix64).
-pub struct Dice(u64);
-
-impl Dice {
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// From the first to the last, both included.
-    pub fn between(&mut self, first: i64, last: i64) -> i64 {
-        first + (self.next() % (last - first + 1) as u64) as i64
-    }
-
-    pub fn chance(&mut self, percent: u64) -> bool {
-        self.next() % 100 < percent
-    }
-
-    pub fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
-        &items[(self.next() % items.len() as u64) as usize]
-    }
-}
-
 /// Gives lines of JSON to a script beside the tests, and returns its answers, one for each.
-pub fn ask(script: &str, lines: impl Iterator<Item = Value>) -> Vec<Value> {
+pub(crate) fn ask(script: &str, lines: impl Iterator<Item = Value>) -> Vec<Value> {
     let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle");
     let mut child = Command::new(python(&scripts))
         .arg(scripts.join(script))
