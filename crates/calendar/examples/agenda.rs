@@ -43,7 +43,7 @@ fn event(n: u64) -> Value {
         "@type": "Event", "uid": format!("event-{n}"), "title": "Meeting", "start": start.to_string(),
         "duration": "PT1H", "timeZone": zone,
     });
-    if n % 10 == 0 {
+    if n.is_multiple_of(10) {
         event["recurrenceRules"] = json!([rule(n / 10)]);
     }
     event

@@ -252,7 +252,7 @@ impl Series {
         let to = zone.to_local(range.end).saturating_add(SLACK);
         let mut regular = self.regular(from, to);
         let mut given = 0;
-        while let Some(id) = regular.next() {
+        for id in regular.by_ref() {
             placement.start = id;
             let Some(item) = inside(self.recurrence_id.unwrap_or(id), &placement, false) else {
                 continue;

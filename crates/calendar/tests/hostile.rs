@@ -1,5 +1,7 @@
 //! Events that nobody means: they must not panic, hang or take memory without bound.
 
+#![allow(clippy::unwrap_used)]
+
 #[path = "support/dice.rs"]
 mod dice;
 

@@ -1,5 +1,7 @@
 //! When events take place: zones and their changes, durations, exclusions, overrides, and splitting.
 
+#![allow(clippy::unwrap_used)]
+
 #[path = "support/dice.rs"]
 mod dice;
 
@@ -98,6 +100,18 @@ fn days_are_as_long_as_the_zone_makes_them_and_hours_are_exact() {
         let items = within(&sound(daily("2024-03-09T12:00:00", duration, 1)), year(2024));
         assert_eq!(items[0].end.to_string(), end, "{duration}");
     }
+}
+
+#[test]
+fn until_is_on_the_clock_of_the_zone() {
+    let last = |until: &str| {
+        let mut event = daily("2024-03-08T23:00:00", "PT1H", 1);
+        event["recurrenceRules"] = json!([{ "frequency": "daily", "until": until }]);
+        within(&sound(event), year(2024)).last().map(|item| item.starts_at.to_string()).unwrap()
+    };
+    // In UTC this is on the 11th, by the offset of the new day.
+    assert_eq!(last("2024-03-10T23:00:00"), "2024-03-11T03:00:00Z");
+    assert_eq!(last("2024-03-10T22:59:59"), "2024-03-10T04:00:00Z");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What rules mean, told by examples: those of RFC 5545, 3.8.5.3, as JSCalendar, and the corners.
 
+#![allow(clippy::unwrap_used)]
+
 use fasti_calendar::{Rule, RuleError};
 use jiff::civil::DateTime;
 use serde_json::{Value, json};

@@ -33,15 +33,15 @@ pub(super) fn rule(value: &Value, path: &str) -> Result<Rule, RuleError> {
         skip: reader.word("skip", SKIPS)?.unwrap_or(Skip::Omit),
         week_start: reader.word("firstDayOfWeek", WEEKDAYS)?.unwrap_or(0),
         days: reader.days(frequency)?,
-        month_days: reader.around_zero("byMonthDay", 31)?,
+        month_days: reader.numbers_around_zero("byMonthDay", 31)?,
         months: reader.months()?,
-        year_days: reader.around_zero("byYearDay", 366)?,
-        weeks: reader.around_zero("byWeekNo", 53)?,
-        hours: reader.from_zero("byHour", 23)?,
-        minutes: reader.from_zero("byMinute", 59)?,
+        year_days: reader.numbers_around_zero("byYearDay", 366)?,
+        weeks: reader.numbers_around_zero("byWeekNo", 53)?,
+        hours: reader.numbers_from_zero("byHour", 23)?,
+        minutes: reader.numbers_from_zero("byMinute", 59)?,
         // 60 is for leap seconds, which no local date-time here has: it never matches.
-        seconds: reader.from_zero("bySecond", 60)?,
-        positions: reader.around_zero("bySetPosition", i32::MAX)?,
+        seconds: reader.numbers_from_zero("bySecond", 60)?,
+        positions: reader.numbers_around_zero("bySetPosition", i32::MAX)?,
         count: reader.positive("count")?,
         until: reader.until()?,
     };
@@ -110,14 +110,14 @@ impl Reader<'_> {
     }
 
     /// Numbers from -max to max without 0, sorted, each once.
-    fn around_zero(&self, name: &str, max: i32) -> Result<Vec<i32>, RuleError> {
+    fn numbers_around_zero(&self, name: &str, max: i32) -> Result<Vec<i32>, RuleError> {
         self.numbers(name, &format!("1 to {max} or -{max} to -1"), |number| {
             i32::try_from(number).ok().filter(|n| *n != 0 && n.unsigned_abs() <= max.unsigned_abs())
         })
     }
 
     /// Numbers from 0 to max, sorted, each once.
-    fn from_zero(&self, name: &str, max: u8) -> Result<Vec<u8>, RuleError> {
+    fn numbers_from_zero(&self, name: &str, max: u8) -> Result<Vec<u8>, RuleError> {
         self.numbers(name, &format!("0 to {max}"), |number| {
             u8::try_from(number).ok().filter(|n| *n <= max)
         })

@@ -11,7 +11,7 @@ import recurring_ical_events
 
 for line in sys.stdin:
     case = json.loads(line)
-    span = [datetime.datetime.fromisoformat(case[name]) for name in ("from", "to")]
+    span = [datetime.datetime.fromisoformat(case[name].replace("Z", "+00:00")) for name in ("from", "to")]
     found = recurring_ical_events.of(icalendar.Calendar.from_ical(case["ics"])).between(*span)
     print(json.dumps(sorted(
         [int(event.start.timestamp()), int(event.end.timestamp()), str(event["SUMMARY"])]
