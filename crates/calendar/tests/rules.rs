@@ -432,6 +432,12 @@ fn a_later_range_is_what_stepping_there_would_find() {
             }
         }
     }
+    // What a skip moved into the range comes from the period before it.
+    let moved = rule(json!({ "frequency": "monthly", "skip": "forward" }));
+    let march = time("2023-03-01T00:00:00")..time("2023-03-02T00:00:00");
+    let start = time("2023-01-31T09:00:00");
+    let found: Vec<_> = moved.occurrences_between(start, march.start, march.end).collect();
+    assert_eq!(found, [time("2023-03-01T09:00:00")]);
     let century = rule(json!({ "frequency": "secondly" }));
     let from = time("9999-12-31T23:59:58");
     assert_eq!(century.occurrences_between(time(SEPTEMBER_2), from, DateTime::MAX).count(), 2);
