@@ -7,6 +7,7 @@
 mod dates;
 mod expand;
 mod parse;
+mod plan;
 
 use jiff::civil::DateTime;
 use serde_json::Value;
@@ -14,8 +15,8 @@ use serde_json::Value;
 use crate::Object;
 
 pub use expand::Expansion;
-pub(crate) use expand::Plan;
 pub(crate) use parse::local_date_time;
+pub(crate) use plan::Plan;
 
 /// What is wrong with a recurrence rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -129,7 +130,7 @@ impl Rule {
     /// What it leaves to be taken from its start (RFC 8984, 4.3.3.1), as the properties that would say the
     /// same.
     pub(crate) fn implied(&self, start: DateTime) -> Object {
-        expand::Implied::new(self, start).to_json()
+        plan::Implied::new(self, start).to_json()
     }
 
     /// The date-times that the rule takes away where it is one of `excludedRecurrenceRules`: the start is

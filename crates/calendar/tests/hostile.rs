@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 
 use dice::Dice;
 
-const EVENTS: usize = 3_000;
+const EVENTS: usize = 1_200;
 const SEED: u64 = 8984;
 
 /// Far more than any one takes, also on a busy machine.
