@@ -2,9 +2,23 @@
 //! iCalendar (RFC 5545). Pure functions of JSON and text: no clock, no files, and time zones from the
 //! IANA data that is built in, so that every node of one version gives the same answers.
 
+mod agenda;
+mod duration;
 pub mod ical;
+mod occurrences;
+mod patch;
+mod recurrence;
+mod split;
+mod zone;
 
 use serde_json::{Map, Value};
+
+pub use agenda::{Agenda, AgendaItem, Page};
+pub use occurrences::{Anchor, Found, Occurrence, Problem, Series, SeriesError};
+pub use patch::{PatchError, apply_patch};
+pub use recurrence::{Expansion, Frequency, Rule, RuleError};
+pub use split::{SplitError, split};
+pub use zone::Zone;
 
 /// An event in JSCalendar: a JSON object.
 pub type Object = Map<String, Value>;
