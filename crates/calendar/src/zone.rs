@@ -49,6 +49,12 @@ impl Zone {
         Some(Self::named(name, Kind::Iana(DATABASE.get(name).ok()?)))
     }
 
+    /// When clocks change in a zone of the IANA database, with its name as it is spelt there.
+    pub(crate) fn iana_changes(name: &str) -> Option<(String, TimeZone)> {
+        let zone = DATABASE.get(name).ok()?;
+        Some((zone.iana_name()?.to_owned(), zone))
+    }
+
     /// A zone of an event's `timeZones`, by its name there, which begins with a slash.
     pub(crate) fn custom(name: &str, event: &Object) -> Option<Self> {
         let zone = event.get("timeZones")?.get(name)?;

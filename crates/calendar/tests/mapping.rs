@@ -290,3 +290,11 @@ fn nothing_in_an_event_gets_out_of_its_component() {
         "{text}"
     );
 }
+
+/// In iCalendar they are those of all months, in JSCalendar those of the start's.
+#[test]
+fn days_of_the_month_in_a_yearly_rule_are_of_all_months() {
+    let event = read(&file("DTSTART:20240110T090000\nRRULE:FREQ=YEARLY;BYMONTHDAY=10"));
+    assert_eq!(event["recurrenceRules"][0]["byMonth"].as_array().unwrap().len(), 12);
+    assert!(ical::write(&[event]).contains("RRULE:FREQ=YEARLY;BYMONTHDAY=10\r\n"));
+}

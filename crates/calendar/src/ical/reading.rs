@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -10,7 +9,7 @@ use super::Problem;
 use super::lines::{Component, Line};
 use super::values::{self, Clock, When};
 use super::zones::Zones;
-use crate::Object;
+use crate::{Object, Zone};
 
 /// A component as an object, without the overrides that other components say.
 pub(super) struct Read {
@@ -167,11 +166,8 @@ fn on_clock(line: &Line, when: When, clock: &Clock, zones: &Zones<'_>) -> jiff::
     let own = line.param("TZID").filter(|_| !when.is_utc && !when.is_date);
     let own = own.and_then(|id| zones.find(id)).map(|found| found.zone);
     match (own, &clock.zone) {
-        (Some(own), Some(zone)) if own != *zone => {
-            match own.to_ambiguous_zoned_datetime(when.at).compatible() {
-                Ok(zoned) => zone.to_datetime(zoned.timestamp()),
-                Err(_) => when.at,
-            }
+        (Some(own), Some(zone)) if own.name() != zone.name() => {
+            own.to_timestamp(when.at).map_or(when.at, |at| zone.to_local(at))
         }
         _ => clock.local(when),
     }
@@ -203,7 +199,7 @@ fn times(
     let found = named.and_then(|id| zones.find(id));
     let clock = Clock {
         zone: match start.is_utc {
-            true => Some(TimeZone::UTC),
+            true => Some(Zone::utc()),
             false => found.as_ref().map(|found| found.zone.clone()),
         },
         is_utc: start.is_utc,

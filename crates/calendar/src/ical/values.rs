@@ -3,11 +3,10 @@
 use std::fmt::Write as _;
 
 use jiff::civil::{Date, DateTime, Time};
-use jiff::tz::TimeZone;
-use jiff::{Span, Unit};
+use jiff::{Span, ToSpan as _, Unit};
 use serde_json::{Map, Value, json};
 
-use crate::Object;
+use crate::{Object, Zone};
 
 /// A date, or a date-time: local, or in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +20,7 @@ pub(crate) struct When {
 #[derive(Clone, Debug)]
 pub(crate) struct Clock {
     /// None: a floating time, or a date.
-    pub(crate) zone: Option<TimeZone>,
+    pub(crate) zone: Option<Zone>,
     pub(crate) is_utc: bool,
     pub(crate) is_date: bool,
 }
@@ -54,8 +53,7 @@ impl Clock {
     pub(crate) fn local(&self, when: When) -> DateTime {
         match (&self.zone, when.is_utc) {
             (Some(zone), true) if !self.is_utc => {
-                let instant = TimeZone::UTC.to_timestamp(when.at);
-                instant.map_or(when.at, |it| zone.to_datetime(it))
+                Zone::utc().to_timestamp(when.at).map_or(when.at, |at| zone.to_local(at))
             }
             _ => when.at,
         }
@@ -72,38 +70,37 @@ impl Clock {
 
     /// As the end of a recurrence, which is in UTC where the zone is known.
     pub(crate) fn write_until(&self, at: DateTime) -> String {
+        let in_utc = |zone: &Zone| Some(Zone::utc().to_local(zone.to_timestamp(at)?));
         match (&self.zone, self.is_date) {
             (_, true) => date(at.date()),
-            (Some(zone), false) => match zone.to_ambiguous_zoned_datetime(at).compatible() {
-                Ok(zoned) => {
-                    format!("{}Z", date_time(TimeZone::UTC.to_datetime(zoned.timestamp())))
-                }
-                Err(_) => date_time(at),
+            (zone, false) => match zone.as_ref().and_then(in_utc) {
+                Some(at) => format!("{}Z", date_time(at)),
+                None => date_time(at),
             },
-            (None, false) => date_time(at),
         }
     }
 
     /// How long it is from one local time to another: days as people count them, and the rest as it passes.
     pub(crate) fn span(&self, from: DateTime, to: DateTime) -> Option<Span> {
-        match &self.zone {
-            Some(zone) => {
-                let zoned = |at| zone.to_ambiguous_zoned_datetime(at).compatible().ok();
-                zoned(from)?.until((Unit::Day, &zoned(to)?)).ok()
-            }
-            None => from.until((Unit::Day, to)).ok(),
-        }
+        let Some(zone) = &self.zone else { return from.until((Unit::Day, to)).ok() };
+        let end = zone.to_timestamp(to)?;
+        let days = from.date().until((Unit::Day, to.date())).ok()?.get_days();
+        // One day less where the last one isn't whole.
+        [days, days - 1].into_iter().find_map(|days| {
+            let whole = zone.to_timestamp(from.checked_add(days.days()).ok()?)?;
+            let rest = end.as_second() - whole.as_second();
+            (rest >= 0).then(|| days.days().seconds(rest))
+        })
     }
 
     /// The local time after a span.
     pub(crate) fn after(&self, from: DateTime, span: Span) -> Option<DateTime> {
-        match &self.zone {
-            Some(zone) => {
-                let zoned = zone.to_ambiguous_zoned_datetime(from).compatible().ok()?;
-                Some(zoned.checked_add(span).ok()?.datetime())
-            }
-            None => from.checked_add(span).ok(),
-        }
+        let Some(zone) = &self.zone else { return from.checked_add(span).ok() };
+        let days = i64::from(span.get_days()) + 7 * i64::from(span.get_weeks());
+        let whole = zone.to_timestamp(from.checked_add(days.days()).ok()?)?;
+        let rest =
+            i64::from(span.get_hours()) * 3600 + span.get_minutes() * 60 + span.get_seconds();
+        Some(zone.to_local(whole.checked_add(rest.seconds()).ok()?))
     }
 }
 
@@ -266,6 +263,16 @@ pub(crate) fn rule(value: &str, clock: &Clock) -> Option<Value> {
             }
         };
         rule.insert(name.into(), value);
+    }
+    // Where iCalendar means all months RFC 8984 means that of the start.
+    let is_yearly = rule.get("frequency").is_some_and(|it| it == "yearly");
+    let has = |name: &str| rule.contains_key(name);
+    let of_all_months = is_yearly
+        && has("byMonthDay")
+        && !["byMonth", "byWeekNo", "byYearDay"].into_iter().any(has);
+    if of_all_months {
+        let months: Vec<String> = (1..=12).map(|month| month.to_string()).collect();
+        rule.insert("byMonth".into(), json!(months));
     }
     rule.contains_key("frequency").then(|| Value::Object(rule))
 }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use jiff::Span;
 use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use super::kept;
@@ -12,7 +11,7 @@ use super::lines::Line;
 use super::reading::{ANSWERS, KINDS, NUMBERS, OTHERS, PLACE, ROLES, TEXTS, hashed, named};
 use super::values::{self, Clock};
 use super::zones;
-use crate::Object;
+use crate::{Object, Zone};
 
 /// Lines by the component that they stand in (see [`Place`]) and the thing that they say.
 pub(super) type Groups = BTreeMap<(String, String), Vec<String>>;
@@ -39,7 +38,7 @@ pub(super) fn clock(object: &Object) -> Clock {
     let is_date = object.get("showWithoutTime") == Some(&Value::Bool(true)) && id.is_none();
     let is_utc = matches!(id, Some("Etc/UTC" | "UTC"));
     let zone = match is_utc {
-        true => Some(TimeZone::UTC),
+        true => Some(Zone::utc()),
         false => id.and_then(|id| zones::of_event(object, id)),
     };
     Clock { zone, is_utc, is_date }

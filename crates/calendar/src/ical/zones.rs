@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::lines::{Component, Line};
 use super::values::{self, Clock};
-use crate::Object;
+use crate::{Object, Zone};
 
 /// The zones that a file's times may name.
 pub(super) struct Zones<'a> {
@@ -21,23 +21,20 @@ pub(super) struct Zones<'a> {
 }
 
 /// What a TZID stands for.
-pub(super) struct Zone {
+pub(super) struct Named {
     /// As JSCalendar names it: with a slash at the front if it is the event's own.
     pub(super) id: String,
-    pub(super) zone: TimeZone,
+    pub(super) zone: Zone,
 }
 
 /// IANA's zone that a name means: itself, or at the end of a longer one, as some programs write it.
 pub(crate) fn iana(name: &str) -> Option<(String, TimeZone)> {
     let is_noise = |c: char| c.is_control() || c.is_whitespace() || c == '"';
     let parts: Vec<&str> = name.trim_matches(is_noise).split('/').collect();
-    let known = |name: &str| {
-        let zone = TimeZone::get(name).ok()?;
-        Some((zone.iana_name()?.to_owned(), zone))
-    };
     // Longest first: America/Argentina/Ushuaia. One word alone is a zone only if it is the whole name.
     let shortest = if parts.len() > 1 { 2 } else { 1 };
-    (0..=parts.len().saturating_sub(shortest)).find_map(|from| known(&parts[from..].join("/")))
+    (0..=parts.len().saturating_sub(shortest))
+        .find_map(|from| Zone::iana_changes(&parts[from..].join("/")))
 }
 
 impl<'a> Zones<'a> {
@@ -49,14 +46,16 @@ impl<'a> Zones<'a> {
         Self { defined, used: RefCell::default() }
     }
 
-    pub(super) fn find(&self, name: &str) -> Option<Zone> {
-        if let Some((id, zone)) = iana(name) {
-            return Some(Zone { id, zone });
+    pub(super) fn find(&self, name: &str) -> Option<Named> {
+        if let Some((id, _)) = iana(name) {
+            return Some(Named { zone: Zone::iana(&id)?, id });
         }
-        let component = self.defined.get(name.trim())?;
-        let zone = approximate(component)?;
-        self.used.borrow_mut().insert(name.trim().to_owned());
-        Some(Zone { id: own_id(name), zone })
+        let (name, id) = (name.trim(), own_id(name));
+        let zone = definition(name, self.defined.get(name)?)?;
+        let around = json!({"timeZones": {id.clone(): zone}});
+        let zone = Zone::custom(&id, around.as_object()?)?;
+        self.used.borrow_mut().insert(name.to_owned());
+        Some(Named { id, zone })
     }
 
     /// Begins with another event.
@@ -99,15 +98,6 @@ fn offset(line: Option<&Line>) -> Option<Offset> {
     Offset::from_seconds(sign * (number(0, 2)? * 3600 + number(2, 4)? * 60 + seconds)).ok()
 }
 
-/// Its standard time alone: good enough to tell a length and an end. What an event shows is told by its definition.
-fn approximate(component: &Component) -> Option<TimeZone> {
-    let all: Vec<_> = observances(component)
-        .filter_map(|(daylight, it)| Some((daylight, offset(it.line("TZOFFSETTO"))?)))
-        .collect();
-    let standard = all.iter().rfind(|(daylight, _)| !daylight).or(all.first())?;
-    Some(TimeZone::fixed(standard.1))
-}
-
 /// A TimeZone object (RFC 8984, 4.7.2).
 fn definition(name: &str, component: &Component) -> Option<Value> {
     let clock = Clock { zone: None, is_utc: false, is_date: false };
@@ -148,15 +138,9 @@ fn definition(name: &str, component: &Component) -> Option<Value> {
     Some(zone)
 }
 
-/// The zone that an event names: one of IANA's, or as far as it defines one.
-pub(super) fn of_event(object: &Object, id: &str) -> Option<TimeZone> {
-    if !id.starts_with('/') {
-        return TimeZone::get(id).ok();
-    }
-    let rules = object.get("timeZones")?.get(id)?;
-    let rule = rules.get("standard").or_else(|| rules.get("daylight"))?.as_array()?.last()?;
-    let text: String = rule.get("offsetTo")?.as_str()?.chars().filter(|c| *c != ':').collect();
-    offset(Some(&Line::new("X", &[], &text))).map(TimeZone::fixed)
+/// The zone that an event names: one of IANA's, or as it defines one.
+pub(super) fn of_event(object: &Object, id: &str) -> Option<Zone> {
+    if id.starts_with('/') { Zone::custom(id, object) } else { Zone::iana(id) }
 }
 
 /// The TZID of a zone that an event names.
