@@ -208,6 +208,7 @@ pub(crate) fn writes(command: &Command) -> bool {
         Command::Event { .. }
         | Command::Events(_)
         | Command::Conflicts
+        | Command::Agenda(_)
         | Command::Policy { .. }
         | Command::Policies
         | Command::Members

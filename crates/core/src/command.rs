@@ -96,6 +96,8 @@ pub enum Command {
     },
     /// A page of events, by uid. Answered with [`Reply::Events`].
     Events(EventsQuery),
+    /// The occurrences of all events in a range. Answered with [`Answer::Agenda`].
+    Agenda(AgendaQuery),
     /// Answered with [`Reply::Conflicts`].
     Conflicts,
     /// Answered with [`Reply::Members`].
@@ -133,6 +135,19 @@ pub struct EventsQuery {
     pub limit: usize,
 }
 
+/// Which occurrences to list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgendaQuery {
+    /// Only occurrences that end after this local date-time (`2024-04-01T00:00:00`) in `zone`; not before they start.
+    pub from: String,
+    /// Only occurrences that start before this one.
+    pub to: String,
+    /// The reader's time zone, such as `America/Denver`: of the range, and of events without one.
+    pub zone: String,
+    /// How many at most.
+    pub limit: usize,
+}
+
 /// The answer to a [`Command`].
 pub type Reply = Result<Answer, CommandError>;
 
@@ -159,6 +174,13 @@ pub enum Answer {
         /// By uid.
         events: Vec<EventView>,
         /// Whether there are more after the last.
+        more: bool,
+    },
+    /// As asked.
+    Agenda {
+        /// By their starts.
+        occurrences: Vec<OccurrenceView>,
+        /// Whether there are, or may be, more.
         more: bool,
     },
     /// As it stands now.
@@ -198,6 +220,27 @@ pub struct EventView {
     /// Changes with every change of the event; equal on all nodes that show the same.
     pub etag: String,
     /// JSCalendar.
+    pub event: Object,
+}
+
+/// One occurrence of an event.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct OccurrenceView {
+    /// Its event.
+    pub uid: String,
+    /// The event's etag.
+    pub etag: String,
+    /// Which occurrence of the event it is, by its rules; none if there is only one.
+    pub recurrence_id: Option<String>,
+    /// When it starts: local date-time in the reader's zone; as the event has it, if it is a matter of days.
+    pub start: String,
+    /// When it ends.
+    pub end: String,
+    /// The same as a moment, in UTC.
+    pub starts_at: String,
+    /// The same as a moment, in UTC.
+    pub ends_at: String,
+    /// JSCalendar, as this occurrence has it.
     pub event: Object,
 }
 

@@ -32,7 +32,7 @@ pub enum Leaf {
     Float(f64),
     /// A string.
     Text(String),
-    /// An array, or an empty object, as canonical JSON: no spaces, keys sorted.
+    /// An array, an empty object, or null in a PatchObject, as canonical JSON: no spaces, keys sorted.
     Json(#[serde(with = "serde_bytes")] Vec<u8>),
 }
 
@@ -55,7 +55,7 @@ impl Leaf {
             Self::Float(value) => value.is_finite(),
             Self::Json(bytes) => serde_json::from_slice::<Value>(bytes).is_ok_and(|value| {
                 let is_leaf = match &value {
-                    Value::Array(_) => true,
+                    Value::Array(_) | Value::Null => true,
                     Value::Object(object) => object.is_empty(),
                     _ => false,
                 };
@@ -99,7 +99,7 @@ fn leaf(path: &str, value: Value) -> Result<Leaf, CommandError> {
     }
 }
 
-/// The fields of an object. Null members are absent ones, as JSCalendar has it.
+/// The fields of an object. Null members are absent ones, as JSCalendar has it, but for PatchObjects.
 ///
 /// # Errors
 /// [`CommandError::Invalid`] for what no event can hold.
@@ -121,7 +121,7 @@ fn flatten_into(
     for (key, value) in object {
         let path = checked_path(prefix, key, depth)?;
         match value {
-            Value::Null => {}
+            Value::Null if !is_patch(&path) => {}
             Value::Object(inner) if !inner.is_empty() => {
                 flatten_into(flat, &path, inner, depth + 1)?;
             }
@@ -133,6 +133,12 @@ fn flatten_into(
         }
     }
     Ok(())
+}
+
+/// Whether a member is inside of a PatchObject (RFC 8984, 1.4.9), where null says that a property goes.
+fn is_patch(path: &str) -> bool {
+    let mut parts = path.split('/');
+    matches!(parts.next(), Some("recurrenceOverrides" | "localizations")) && parts.count() >= 2
 }
 
 fn checked_path(prefix: &str, key: &str, depth: usize) -> Result<String, CommandError> {

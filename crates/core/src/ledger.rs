@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use automerge::ChangeHash;
 
+use crate::agenda::EventIndex;
 use crate::approval::{Approval, Approvals};
 use crate::document::{self, Broken, ChangePlace, Derived, Document};
 use crate::entry::{Entry, Run, Signer, Verifier};
@@ -31,6 +32,8 @@ pub(crate) struct Ledger {
     pub(crate) graph: Graph,
     pub(crate) roster: Roster,
     pub(crate) approvals: Approvals,
+    /// When events take place, for whoever asks for a range: see `agenda`.
+    pub(crate) agenda: EventIndex,
     pub(crate) document: Document,
     pub(crate) conflicts: BTreeSet<(String, String)>,
     /// Something came that changes what earlier entries count for (a fork, a removal): nothing is judged any
@@ -142,6 +145,7 @@ impl Ledger {
             graph: Graph::default(),
             roster: Roster::default(),
             approvals: Approvals::default(),
+            agenda: EventIndex::default(),
             document: Document::new(),
             conflicts: BTreeSet::new(),
             stale: false,
@@ -594,6 +598,7 @@ impl Ledger {
             uids: touched.keys().cloned().collect(),
         };
         for (uid, touched) in touched {
+            self.agenda.changed(&uid);
             if !touched.created {
                 self.dirty.entry(uid).or_default().extend(touched.paths);
             }

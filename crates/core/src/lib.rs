@@ -31,6 +31,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod agenda;
 pub mod approval;
 mod board;
 mod calendar;

@@ -544,6 +544,10 @@ impl Core {
                 let (events, more) = views::events(ledger, &query);
                 Ok(Answer::Events { events, more })
             }
+            Command::Agenda(query) => {
+                let (occurrences, more) = ledger.agenda(&query)?;
+                Ok(Answer::Agenda { occurrences, more })
+            }
             Command::Conflicts => {
                 ledger.settle_all();
                 Ok(Answer::Conflicts(views::conflicts(ledger)))

@@ -5,7 +5,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use fasti_core::command::{Condition, EventView, EventsQuery, Written};
+use fasti_core::command::{AgendaQuery, Condition, EventView, EventsQuery, Written};
 use fasti_core::{Answer, Command, CommandError};
 use jiff::civil::{Date, DateTime, Time};
 use serde::Deserialize;
@@ -24,6 +24,8 @@ const PATCHES: &[&str] = &["application/merge-patch+json", "application/json"];
 /// Events on a page, unless the caller wants another number of at most [`PAGE_MAX`].
 const PAGE: usize = 100;
 const PAGE_MAX: usize = 1000;
+/// The same for occurrences.
+const OCCURRENCES_MAX: usize = 10_000;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -33,14 +35,16 @@ struct ListQuery {
     after: Option<String>,
     limit: Option<usize>,
     expand: Option<bool>,
+    zone: Option<String>,
 }
 
 pub(crate) async fn list(State(door): State<Door>, uri: Uri) -> Result<Json<Value>, Problem> {
     let asked: ListQuery = query(&uri)?;
     if asked.expand == Some(true) {
-        return Err(Problem::malformed(
-            "expanding recurrences is not built yet; leave out \"expand\" to get events with their recurrence rules",
-        ));
+        return expanded(&door, asked).await;
+    }
+    if asked.zone.is_some() {
+        return Err(Problem::malformed("zone goes with expand=true"));
     }
     let limit = asked.limit.unwrap_or(PAGE);
     if !(1..=PAGE_MAX).contains(&limit) {
@@ -56,6 +60,29 @@ pub(crate) async fn list(State(door): State<Door>, uri: Uri) -> Result<Json<Valu
         Answer::Events { events, more } => {
             let next = events.last().filter(|_| more).map(|event| &event.uid);
             Ok(Json(json!({ "events": events, "next": next })))
+        }
+        _ => Err(Problem::unexpected()),
+    }
+}
+
+/// The occurrences of all events in a range.
+async fn expanded(door: &Door, asked: ListQuery) -> Result<Json<Value>, Problem> {
+    let (Some(from), Some(to), None) = (asked.from, asked.to, asked.after) else {
+        let detail = "expanding recurrences takes from and to, and no after";
+        return Err(Problem::malformed(detail));
+    };
+    let query = AgendaQuery {
+        from: moment("from", &from, false)?,
+        to: moment("to", &to, true)?,
+        zone: asked.zone.unwrap_or_else(|| "UTC".into()),
+        limit: asked.limit.unwrap_or(PAGE_MAX),
+    };
+    if !(1..=OCCURRENCES_MAX).contains(&query.limit) {
+        return Err(Problem::malformed(format!("limit is a number from 1 to {OCCURRENCES_MAX}")));
+    }
+    match door.handle.ask(Command::Agenda(query)).await? {
+        Answer::Agenda { occurrences, more } => {
+            Ok(Json(json!({ "occurrences": occurrences, "more": more })))
         }
         _ => Err(Problem::unexpected()),
     }

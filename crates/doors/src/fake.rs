@@ -240,6 +240,7 @@ impl Calendar {
             Command::FormerMembers => Ok(Answer::FormerMembers(Vec::new())),
             Command::Event { uid } => Ok(Answer::Event(self.view(&uid)?)),
             Command::Events(query) => Ok(self.page(&query)),
+            Command::Agenda(_) => Ok(Answer::Agenda { occurrences: Vec::new(), more: false }),
             Command::Propose { policy, condition } => {
                 self.decide(&policy, PolicyState::Proposed, &condition)
             }

@@ -175,7 +175,9 @@ fn events_are_listed_in_pages() {
     for (query, words) in [
         ("?from=tomorrow", "2024-04-01"),
         ("?limit=0", "1 to 1000"),
-        ("?expand=true", "not built yet"),
+        ("?expand=true&from=2024-04-01", "takes from and to"),
+        ("?expand=true&from=2024-04-01&to=2024-04-30&limit=10001", "1 to 10000"),
+        ("?zone=UTC", "expand=true"),
         ("?form=2024-04-01", "form"),
     ] {
         let got = send(&fake, &format!("GET /v1/events{query}"), &[], "");

@@ -82,6 +82,12 @@ pub enum Call {
         #[command(subcommand)]
         call: EventCall,
     },
+    /// Show what takes place, day by day
+    ///
+    ///   fasti agenda
+    ///   fasti agenda --from 2024-04-01 --to 2024-04-30 --zone America/Denver
+    #[command(verbatim_doc_comment)]
+    Agenda(AgendaArgs),
     /// Show policies and their approval: all of them, or one
     Policies {
         /// The publisher's number for it, such as YSP-2024
@@ -308,7 +314,7 @@ pub enum EventCall {
         /// The event's uid
         uid: String,
     },
-    /// List events by their start
+    /// List events by their start; between two ends, each of their occurrences
     ///
     ///   fasti event list --from 2024-04-01 --to 2024-04-30
     #[command(verbatim_doc_comment)]
@@ -361,6 +367,23 @@ pub struct AddArgs {
     /// The whole event in JSCalendar, from a file or (-) from standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["title", "start", "duration", "time_zone", "calendar"])]
     pub json_event: Option<PathBuf>,
+}
+
+/// `fasti agenda`
+#[derive(Debug, Args)]
+pub struct AgendaArgs {
+    /// The first day, or a local date-time [default: today]
+    #[arg(long, value_parser = moment, value_name = "LOCAL")]
+    pub from: Option<String>,
+    /// The last day, or a local date-time [default: six days later]
+    #[arg(long, value_parser = moment, value_name = "LOCAL")]
+    pub to: Option<String>,
+    /// The time zone to tell times in [default: this machine's]
+    #[arg(long)]
+    pub zone: Option<String>,
+    /// Only events of this calendar
+    #[arg(long)]
+    pub calendar: Option<String>,
 }
 
 /// `fasti propose` and `fasti approve`

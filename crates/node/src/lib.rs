@@ -87,6 +87,7 @@ fn call(cli: Cli) -> anyhow::Result<String> {
         Call::Status => calls::members::status(&client()?, json),
         Call::Publish(args) => calls::publish::publish(&client()?, args, json),
         Call::Event { call } => calls::event::call(&client()?, call, json),
+        Call::Agenda(args) => calls::agenda::agenda(&client()?, &args, json),
         Call::Policies { policy: None } => calls::policies::list(&client()?, json),
         Call::Policies { policy: Some(policy) } => calls::policies::show(&client()?, &policy, json),
         Call::Propose(args) => {

@@ -76,13 +76,28 @@ pub(crate) fn all(
     }
 }
 
+/// The occurrences of all events in a span of time that has two ends: as events, which each of them is.
+fn occurrences(client: &Client, from: &str, to: &str) -> anyhow::Result<Vec<Value>> {
+    let (from, to) = (path_segment(from), path_segment(to));
+    let mut answer =
+        client.get(&format!("/v1/events?expand=true&limit=10000&from={from}&to={to}"))?;
+    anyhow::ensure!(answer["more"] != true, "more than 10,000 occurrences: ask for fewer days");
+    match answer["occurrences"].take() {
+        Value::Array(all) => Ok(all),
+        _ => Ok(Vec::new()),
+    }
+}
+
 fn list(
     client: &Client,
     from: Option<String>,
     to: Option<String>,
     json: bool,
 ) -> anyhow::Result<String> {
-    let mut events = all(client, from, to)?;
+    let mut events = match (from, to) {
+        (Some(from), Some(to)) => occurrences(client, &from, &to)?,
+        (from, to) => all(client, from, to)?,
+    };
     events.sort_by(|a, b| a["event"]["start"].as_str().cmp(&b["event"]["start"].as_str()));
     if json {
         return Ok(pretty(&json!({ "events": events })));
