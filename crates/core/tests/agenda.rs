@@ -41,9 +41,17 @@ fn occurrences_are_found_as_events_come_move_and_go() {
         let all = ask(&mut world, at, "2024-04-01", "2024-05-01");
         assert_eq!(
             starts(&all),
-            ["2024-04-01T09:00:00", "2024-04-02T00:00:00", "2024-04-02T09:00:00", "2024-04-04T09:00:00"]
+            [
+                "2024-04-01T09:00:00",
+                "2024-04-02T00:00:00",
+                "2024-04-02T09:00:00",
+                "2024-04-04T09:00:00"
+            ]
         );
-        assert_eq!((&all[0].event["title"], &all[3].event["title"]), (&json!("Round"), &json!("Outside")));
+        assert_eq!(
+            (&all[0].event["title"], &all[3].event["title"]),
+            (&json!("Round"), &json!("Outside"))
+        );
         // What an occurrence has not, is a null in its patch, and stays.
         assert!(all[0].event.contains_key("locations") && !all[3].event.contains_key("locations"));
         assert_eq!(all[3].recurrence_id.as_deref(), Some("2024-04-04T17:00:00"));

@@ -1,0 +1,144 @@
+//! The calendar on the terminal: what takes place when, and what was approved, with real nodes.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::path::Path;
+
+use fasti_tests::{Cluster, Fasti};
+use serde_json::{Value, json};
+
+fn fasti() -> Fasti {
+    Fasti::new(env!("CARGO_BIN_EXE_fasti-under-test"))
+}
+
+#[track_caller]
+fn says(dir: &Path, args: &[&str]) -> String {
+    let said = fasti().says(dir, args).unwrap();
+    assert_eq!((said.status, said.err.as_str()), (0, ""), "{args:?}: {}", said.out);
+    said.out
+}
+
+#[track_caller]
+fn refuses(dir: &Path, args: &[&str], why: &str) {
+    let said = fasti().says(dir, args).unwrap();
+    assert_eq!(said.status, 1, "{args:?}: {}", said.out);
+    assert!(said.err.contains(why), "{args:?}: {}", said.err);
+}
+
+#[test]
+fn the_agenda_tells_days_times_and_states_in_the_readers_zone() {
+    let cluster = Cluster::found(&fasti(), "Core").unwrap();
+    let core = cluster.nodes[0].dir();
+    says(
+        core,
+        &[
+            "publish",
+            "policy_start",
+            "--policy",
+            "YSP",
+            "--start",
+            "2024-04-01",
+            "--title",
+            "Youth sports",
+        ],
+    );
+    says(core, &["approve", "YSP"]);
+    says(core, &["publish", "policy_update", "--policy", "YSP", "--end", "2024-04-02"]);
+    let round = json!({"@type": "Event", "title": "Round", "start": "2024-03-29T09:00:00",
+        "timeZone": "Europe/Berlin", "duration": "PT1H", "status": "tentative",
+        "locations": {"1": {"@type": "Location", "name": "Hall"}},
+        "recurrenceRules": [{"@type": "RecurrenceRule", "frequency": "weekly", "byDay": [
+            {"@type": "NDay", "day": "mo"}, {"@type": "NDay", "day": "fr"}]}],
+        "recurrenceOverrides": {"2024-04-05T09:00:00": {"start": "2024-04-05T23:30:00"}}});
+    cluster.nodes[0].api().send("POST", "/v1/events", &round).unwrap();
+    let task =
+        json!({"@type": "Task", "uid": "report", "title": "Report", "due": "2024-04-01T17:00:00"});
+    cluster.nodes[0].api().send("PUT", "/v1/events/report", &task).unwrap();
+
+    let range = ["--from", "2024-03-29", "--to", "2024-04-06"];
+    let agenda = says(core, &[&["agenda", "--zone", "America/Denver"], &range[..]].concat());
+    // In Denver clocks changed weeks before: an hour later after Berlin's did.
+    let wanted = "\
+Friday, 29 March 2024
+  02:00 - 03:00  Round  Hall  tentative
+
+Monday, 1 April 2024
+  until 2 Apr    Youth sports  changed since approval
+  01:00 - 02:00  Round  Hall  tentative
+  17:00          Report  to do
+
+Friday, 5 April 2024
+  15:30 - 16:30  Round  Hall  tentative
+
+times in America/Denver
+";
+    assert_eq!(agenda, wanted);
+    let berlin = says(core, &[&["agenda", "--zone", "Europe/Berlin"], &range[..]].concat());
+    assert!(berlin.contains("  23:30 - ...    Round  Hall  tentative\n"), "{berlin}");
+    let other =
+        says(core, &["agenda", "--zone", "UTC", "--from", "2024-06-01", "--to", "2024-06-01"]);
+    assert_eq!(other, "nothing from 2024-06-01 to 2024-06-01\ntimes in UTC\n");
+    let policies =
+        says(core, &[&["agenda", "--zone", "UTC", "--calendar", "policies"], &range[..]].concat());
+    assert!(policies.contains("Youth sports") && !policies.contains("Round"), "{policies}");
+    let json: Value = serde_json::from_str(&says(
+        core,
+        &[&["agenda", "--zone", "UTC", "--json"], &range[..]].concat(),
+    ))
+    .unwrap();
+    assert_eq!(json["occurrences"][0]["starts_at"], "2024-03-29T08:00:00Z");
+    refuses(core, &["agenda", "--zone", "Denver"], "is no IANA time zone");
+
+    let list = says(core, &[&["event", "list"], &range[..]].concat());
+    assert_eq!(list.matches("Round").count(), 3, "{list}");
+    assert_eq!(says(core, &["event", "list"]).matches("Round").count(), 1);
+}
+
+#[test]
+fn a_policy_is_proposed_approved_and_changed_and_every_office_says_so() {
+    let mut cluster = Cluster::found(&fasti(), "Core").unwrap();
+    cluster.join("Denver").unwrap();
+    let [core, denver] = [0, 1].map(|at| cluster.nodes[at].dir().to_owned());
+    says(
+        &denver,
+        &[
+            "publish",
+            "policy_start",
+            "--policy",
+            "YSP",
+            "--start",
+            "2024-04-01",
+            "--title",
+            "Youth sports",
+        ],
+    );
+    assert!(says(&denver, &["propose", "YSP"]).contains("state   proposed"));
+    refuses(&denver, &["approve", "YSP"], "only approvers approve policies");
+    refuses(&core, &["approve", "OTHER"], "there is no policy");
+    cluster.wait_until_equal().unwrap();
+    let shown: Value = serde_json::from_str(&says(&core, &["policies", "YSP", "--json"])).unwrap();
+    assert_eq!(
+        (&shown["state"], &shown["proposed"][0]["by"][0]["name"]),
+        (&json!("proposed"), &json!("Denver"))
+    );
+    // What was looked at is what is signed.
+    let seen = shown["etag"].as_str().unwrap();
+    says(&denver, &["publish", "policy_update", "--policy", "YSP", "--start", "2024-04-02"]);
+    cluster.wait_until_equal().unwrap();
+    refuses(&core, &["approve", "YSP", "--if-match", seen], "etag");
+    assert!(says(&core, &["approve", "YSP"]).contains("signed  by Core at "));
+    cluster.wait_until_equal().unwrap();
+    let list = says(&denver, &["policies"]);
+    assert!(list.contains("YSP     approved  Youth sports  Core"), "{list}");
+    says(&denver, &["publish", "policy_update", "--policy", "YSP", "--title", "Sports"]);
+    cluster.wait_until_equal().unwrap();
+    let shown = says(&core, &["policies", "YSP"]);
+    assert!(shown.contains("approved, changed since"), "{shown}");
+    assert!(shown.contains("title: approved Youth sports, now Sports"), "{shown}");
+    let other = ["publish", "policy_start", "--policy", "NEW", "--start", "2024-05-01"];
+    says(&core, &other);
+    says(&core, &["approve", "NEW", "--supersedes", "YSP"]);
+    cluster.wait_until_equal().unwrap();
+    let shown = says(&denver, &["policies", "YSP"]);
+    assert!(shown.contains("superseded") && shown.contains("superseded by  NEW"), "{shown}");
+    assert!(says(&core, &["withdraw", "NEW"]).contains("withdrawn"));
+}
