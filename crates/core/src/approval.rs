@@ -180,8 +180,13 @@ impl Approvals {
     }
 
     fn add(&mut self, graph: &Graph, uid: &str, said: Said, at: Index) {
-        let Policy { said: all, proposals, decisions } =
-            self.policies.entry(uid.to_owned()).or_default();
+        self.policies.entry(uid.to_owned()).or_default().add(graph, said, at);
+    }
+}
+
+impl Policy {
+    fn add(&mut self, graph: &Graph, said: Said, at: Index) {
+        let Self { said: all, proposals, decisions } = self;
         let parents = &graph.node(at).parents;
         let is_over = |old: &Index| graph.is_under(*old, parents);
         proposals.retain(|old| !is_over(old));
@@ -291,9 +296,7 @@ impl Ledger {
     /// All events that anything was said of, and all policies that were published.
     pub(crate) fn policies(&mut self) -> Vec<PolicyView> {
         self.settle_all();
-        let published = self.document.uids().into_iter().filter(|uid| policy::id_of(uid).is_some());
-        let uids: BTreeSet<String> =
-            published.chain(self.approvals.policies.keys().cloned()).collect();
+        let uids = self.policy_uids(None).unwrap_or_default();
         let events = uids.iter().filter_map(|uid| views::event(self, uid));
         events.collect::<Vec<_>>().iter().map(|event| self.policy_view(event)).collect()
     }
@@ -302,6 +305,47 @@ impl Ledger {
         let nothing = Policy::default();
         let policy = self.approvals.policies.get(&event.uid).unwrap_or(&nothing);
         let current = content(&event.event);
+        self.view_of(policy, &event.uid, &event.event, &event.etag, &current)
+    }
+
+    /// The same as far as these entries say.
+    pub(crate) fn policy_as_of(
+        &self,
+        uid: &str,
+        current: &[u8],
+        event: &Object,
+        has: &dyn Fn(Index) -> bool,
+    ) -> PolicyView {
+        let mut policy = Policy::default();
+        let said = self.approvals.policies.get(uid).into_iter().flat_map(|it| &it.said);
+        for (at, said) in said.filter(|(at, _)| has(**at)) {
+            policy.add(&self.graph, said.clone(), *at);
+        }
+        self.view_of(&policy, uid, event, &event::etag(event), current)
+    }
+
+    /// The events of policies: of all, or of one by its number or uid.
+    pub(crate) fn policy_uids(&mut self, id: Option<&str>) -> Result<Vec<String>, CommandError> {
+        match id {
+            Some(id) => Ok(vec![self.policy_event(id, &Condition::Always)?.uid]),
+            None => {
+                let uids = self.document.uids().into_iter();
+                let published = uids.filter(|uid| policy::id_of(uid).is_some());
+                let all: BTreeSet<String> =
+                    published.chain(self.approvals.policies.keys().cloned()).collect();
+                Ok(all.into_iter().collect())
+            }
+        }
+    }
+
+    fn view_of(
+        &self,
+        policy: &Policy,
+        uid: &str,
+        event: &Object,
+        etag: &str,
+        current: &[u8],
+    ) -> PolicyView {
         let mut approved = self.grouped(policy, &policy.decisions, |what| match what {
             What::Approved(content) => Some(content),
             _ => None,
@@ -329,14 +373,14 @@ impl Ledger {
         let disputed =
             approved.len() > 1 || !approved.is_empty() && (withdrawn || superseded_by.is_some());
         approved.sort_by(|a, b| a.version.cmp(&b.version));
-        let is_current = |view: &ApprovalView| view.version == version(&current);
+        let is_current = |view: &ApprovalView| view.version == version(current);
         PolicyView {
-            policy: policy::id_of(&event.uid).unwrap_or(&event.uid).to_owned(),
-            uid: event.uid.clone(),
-            title: event.event.get("title").and_then(Value::as_str).unwrap_or_default().to_owned(),
-            etag: event.etag.clone(),
-            version: version(&current),
-            content: object(&current),
+            policy: policy::id_of(uid).unwrap_or(uid).to_owned(),
+            uid: uid.to_owned(),
+            title: event.get("title").and_then(Value::as_str).unwrap_or_default().to_owned(),
+            etag: etag.to_owned(),
+            version: version(current),
+            content: object(current),
             state,
             changed: !approved.is_empty() && !approved.iter().any(is_current),
             disputed,

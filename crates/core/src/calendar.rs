@@ -211,6 +211,7 @@ pub(crate) fn writes(command: &Command) -> bool {
         | Command::Agenda(_)
         | Command::Policy { .. }
         | Command::Policies
+        | Command::Report(_)
         | Command::Members
         | Command::FormerMembers
         | Command::Status => false,

@@ -89,6 +89,8 @@ pub enum Command {
     },
     /// All policies. Answered with [`Answer::Policies`].
     Policies,
+    /// Which versions were approved, and who held them. Answered with [`Answer::Report`].
+    Report(ReportQuery),
     /// One event. Answered with [`Reply::Event`].
     Event {
         /// Which.
@@ -148,6 +150,27 @@ pub struct AgendaQuery {
     pub limit: usize,
 }
 
+/// What to report on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReportQuery {
+    /// One policy, by its number or its event's uid; or all of them.
+    pub policy: Option<String>,
+    /// As of when.
+    pub as_of: AsOf,
+}
+
+/// What counts as written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AsOf {
+    /// All that the node holds.
+    Now,
+    /// What was written until then, by the clocks of those who wrote it (milliseconds since 1970).
+    Time(i64),
+    /// These entries, and all that lies under them.
+    Entries(Vec<EntryHash>),
+}
+
 /// The answer to a [`Command`].
 pub type Reply = Result<Answer, CommandError>;
 
@@ -187,6 +210,8 @@ pub enum Answer {
     Policy(PolicyView),
     /// As asked.
     Policies(Vec<PolicyView>),
+    /// As asked.
+    Report(ReportView),
     /// As asked.
     Conflicts(Vec<ConflictView>),
     /// As asked.
@@ -341,6 +366,60 @@ pub struct SignatureView {
     pub time: i64,
     /// In which entry.
     pub entry: EntryHash,
+}
+
+/// Which versions of policies were approved, and who held them.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ReportView {
+    /// The network.
+    pub network: NetworkId,
+    /// The office whose node made it.
+    pub office: OfficeId,
+    /// Its name.
+    pub name: String,
+    /// When, by its clock (milliseconds since 1970).
+    pub made: i64,
+    /// As was asked.
+    pub as_of: AsOf,
+    /// The entries that all of it lies under, so that others can find the same: see [`AsOf::Entries`].
+    pub heads: Vec<EntryHash>,
+    /// By their events' uids.
+    pub policies: Vec<PolicyReport>,
+}
+
+/// A policy as it stood.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PolicyReport {
+    /// Its approval.
+    #[serde(flatten)]
+    pub policy: PolicyView,
+    /// Who wrote what of the version that was approved.
+    pub written: Vec<WrittenView>,
+    /// The offices that were members, and since when each is known to have held the approval.
+    pub holders: Vec<HolderView>,
+}
+
+/// An entry, and the fields that it wrote.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct WrittenView {
+    /// Who wrote it, when, and in which entry.
+    #[serde(flatten)]
+    pub by: SignatureView,
+    /// JSON Pointers without the leading slash.
+    pub fields: Vec<String>,
+}
+
+/// An office, and since when it is known to have held something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HolderView {
+    /// The office.
+    pub office: OfficeId,
+    /// Its name.
+    pub name: String,
+    /// Since when at the latest, by its own clock (milliseconds since 1970); none if nothing says so.
+    pub since: Option<i64>,
+    /// Its first entry that lies over it, which proves it; without one its signed acknowledgement does.
+    pub entry: Option<EntryHash>,
 }
 
 /// A member as this node knows it.

@@ -251,13 +251,31 @@ impl Document {
     /// The winning fields of an event with the id of the operation that wrote each; none if there is
     /// no such event. Staged changes of the event must have been flushed.
     pub(crate) fn fields(&self, uid: &str) -> Option<BTreeMap<String, (Leaf, ExId)>> {
-        let maps = self.maps(uid, None);
+        self.fields_of(uid, None)
+    }
+
+    /// The same as it was after these changes.
+    pub(crate) fn fields_at(
+        &self,
+        uid: &str,
+        heads: &[ChangeHash],
+    ) -> Option<BTreeMap<String, (Leaf, ExId)>> {
+        let at = if self.doc.get_heads() == heads { None } else { Some(heads) };
+        self.fields_of(uid, at)
+    }
+
+    fn fields_of(&self, uid: &str, at: At<'_>) -> Option<BTreeMap<String, (Leaf, ExId)>> {
+        let maps = self.maps(uid, at);
         if maps.is_empty() {
             return None;
         }
         let mut fields: BTreeMap<String, (Leaf, ExId)> = BTreeMap::new();
         for map in &maps {
-            for item in self.doc.map_range(map, ..) {
+            let items = match at {
+                None => self.doc.map_range(map, ..),
+                Some(heads) => self.doc.map_range_at(map, .., heads),
+            };
+            for item in items {
                 let id = item.id();
                 let path = item.key.to_string();
                 let newer = fields.get(&path).is_none_or(|(_, held)| *held < id);

@@ -539,21 +539,23 @@ impl Ledger {
         Ground { graph: &self.graph, network: &self.network, verifier: &*self.verifier }
     }
 
-    /// Where the change of an entry stands.
-    fn place(&self, entry: &Entry, hash: EntryHash, parents: &[Index]) -> ChangePlace {
-        let latest = self.graph.latest_changes(parents);
-        let mut deps = Vec::with_capacity(latest.len());
-        let mut max_op = document::GENESIS_MAX_OP;
-        for index in latest {
-            if let Some((hash, op)) = self.graph.node(index).change {
-                deps.push(ChangeHash(hash));
-                max_op = max_op.max(op);
-            }
-        }
+    /// The latest changes under these entries: what a change on top of them depends on, sorted.
+    pub(crate) fn changes_under(&self, heads: &[Index]) -> Vec<ChangeHash> {
+        let latest = self.graph.latest_changes(heads).into_iter();
+        let hash = |index| self.graph.node(index).change.map(|(hash, _)| ChangeHash(hash));
+        let mut deps: Vec<ChangeHash> = latest.filter_map(hash).collect();
         if deps.is_empty() {
             deps.push(ChangeHash(document::genesis_hash()));
         }
         deps.sort();
+        deps
+    }
+
+    /// Where the change of an entry stands.
+    fn place(&self, entry: &Entry, hash: EntryHash, parents: &[Index]) -> ChangePlace {
+        let deps = self.changes_under(parents);
+        let op = |hash: &ChangeHash| self.graph.by_change(&hash.0)?.change.map(|(_, op)| op);
+        let max_op = deps.iter().filter_map(op).max().unwrap_or(document::GENESIS_MAX_OP);
         let spot = self.spot(entry, hash, parents);
         ChangePlace {
             actor: document::actor(&entry.log, spot.start.as_ref()),

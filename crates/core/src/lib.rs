@@ -56,6 +56,7 @@ pub mod overlay;
 mod pending;
 pub mod policy;
 mod removal;
+mod report;
 mod roster;
 pub mod row;
 pub mod statement;

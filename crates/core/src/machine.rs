@@ -16,6 +16,7 @@ use crate::message::Message;
 use crate::notice::{SignedNotice, Topic};
 use crate::opening::{OpenError, Stored, judge_again, reload};
 use crate::overlay::Overlay;
+use crate::report;
 use crate::roster::{TicketFault, is_name};
 use crate::row::{Row, Standing};
 use crate::statement::{Found, Remove, Role, Statement, Succeed};
@@ -534,6 +535,9 @@ impl Core {
             }
             Command::Withdraw { policy } => ledger.withdraw(context, &policy),
             Command::Policy { policy } => ledger.policy(&policy),
+            Command::Report(query) => {
+                report::report(ledger, gossip, &query, now.wall).map(Answer::Report)
+            }
             Command::Policies => Ok(Answer::Policies(ledger.policies())),
             Command::Event { uid } => {
                 ledger.settle(&uid);

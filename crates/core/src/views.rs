@@ -126,7 +126,7 @@ pub(crate) fn signature(ledger: &Ledger, office: OfficeId, node: &Node) -> Signa
     SignatureView { office, name: name(ledger, &office), time: node.time, entry: node.hash }
 }
 
-fn name(ledger: &Ledger, office: &OfficeId) -> String {
+pub(crate) fn name(ledger: &Ledger, office: &OfficeId) -> String {
     ledger.roster.known(office).map(|member| member.name.clone()).unwrap_or_default()
 }
 
