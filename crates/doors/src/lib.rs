@@ -26,6 +26,7 @@ mod policies;
 mod probes;
 mod problem;
 mod publish;
+mod report;
 mod routes;
 mod server;
 mod stream;

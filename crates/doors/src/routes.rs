@@ -16,7 +16,7 @@ use crate::people::People;
 use crate::problem::Problem;
 use crate::{
     Guard, Handle, auth, backup, browser, conflicts, events, faults, members, openapi, policies,
-    probes, publish, stream, users,
+    probes, publish, report, stream, users,
 };
 
 /// What every route may use.
@@ -78,7 +78,7 @@ pub(crate) fn router(door: Door) -> Router {
 }
 
 /// Routes for the operator and for people with an app password.
-pub(crate) fn shared_routes() -> [(&'static str, MethodRouter<Door>); 16] {
+pub(crate) fn shared_routes() -> [(&'static str, MethodRouter<Door>); 17] {
     [
         ("/v1/publish", post(publish::publish)),
         ("/v1/events", get(events::list).post(events::create)),
@@ -90,6 +90,7 @@ pub(crate) fn shared_routes() -> [(&'static str, MethodRouter<Door>); 16] {
         ("/v1/members", get(members::list)),
         ("/v1/members/former", get(members::former)),
         ("/v1/status", get(members::status)),
+        ("/v1/report", get(report::report)),
         ("/v1/policies", get(policies::list)),
         ("/v1/policies/{id}", get(policies::read)),
         ("/v1/policies/{id}/propose", post(policies::propose)),

@@ -7,4 +7,5 @@ pub(crate) mod ical;
 pub(crate) mod members;
 pub(crate) mod policies;
 pub(crate) mod publish;
+pub(crate) mod report;
 pub(crate) mod user;

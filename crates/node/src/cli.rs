@@ -113,6 +113,13 @@ pub enum Call {
         /// The publisher's number for it
         policy: String,
     },
+    /// Report which versions of policies were approved, who wrote them, and which offices held them
+    ///
+    ///   fasti report
+    ///   fasti report --policy YSP-2024 --as-of 2024-04-01
+    ///   fasti report --format html > report.html
+    #[command(verbatim_doc_comment)]
+    Report(ReportArgs),
     /// Import events and tasks from an iCalendar file (.ics)
     ///
     /// Events that are there are changed where the file differs. What can't be read is named, and the rest
@@ -394,6 +401,34 @@ pub struct ApprovalArgs {
     /// Only if the etag of its event is still this one: what was looked at is what is signed
     #[arg(long, value_name = "ETAG")]
     pub if_match: Option<String>,
+}
+
+/// `fasti report`
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// One policy [default: all of them]
+    #[arg(long)]
+    pub policy: Option<String>,
+    /// A day (its end, in UTC), a moment such as 2024-04-01T09:00:00Z, or hashes of entries with commas between
+    /// them [default: all that this node holds]
+    #[arg(long, value_name = "TIME")]
+    pub as_of: Option<String>,
+    /// In which shape
+    #[arg(long, default_value = "text")]
+    pub format: ReportFormat,
+}
+
+/// The shapes of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// For the terminal.
+    Text,
+    /// For programs.
+    Json,
+    /// For spreadsheets.
+    Csv,
+    /// A page to print.
+    Html,
 }
 
 /// `fasti import`

@@ -70,6 +70,21 @@ impl Client {
         self.ask("POST", path, None, Some(body)).map(|(answer, _)| answer)
     }
 
+    /// An answer that is no JSON.
+    pub(crate) fn text(&self, path: &str) -> anyhow::Result<String> {
+        match self.agent.run(self.request("GET", path).body(())?) {
+            Ok(mut response) if response.status().is_success() => {
+                Ok(response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string()?)
+            }
+            Ok(response) => match self.answer(response) {
+                Ok(_) => Err(anyhow!("the node at {} answers something else", self.node.http)),
+                Err(error) => Err(error),
+            },
+            Err(error) if nobody_is_there(&error) => Err(not_running(&self.dir)),
+            Err(error) => Err(error).context(self.silence()),
+        }
+    }
+
     /// Opens an answer that is as long as it is, and takes as long as it takes; none if nobody is there.
     pub(crate) fn stream(&self, path: &str) -> anyhow::Result<Option<impl io::Read + use<>>> {
         let request = self.request("GET", path).body(())?;

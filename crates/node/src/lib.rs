@@ -102,6 +102,7 @@ fn call(cli: Cli) -> anyhow::Result<String> {
             let body = serde_json::json!({});
             calls::policies::say(&client()?, "withdraw", &policy, None, &body, json)
         }
+        Call::Report(args) => calls::report::report(&client()?, &args, json),
         Call::Import(args) => calls::ical::import(client, &args, json),
         Call::Export(args) => calls::ical::export(&client()?, &args, json),
         Call::Backup(args) => backup::backup(&dir, &args, json),
