@@ -142,3 +142,72 @@ fn a_policy_is_proposed_approved_and_changed_and_every_office_says_so() {
     assert!(shown.contains("superseded") && shown.contains("superseded by  NEW"), "{shown}");
     assert!(says(&core, &["withdraw", "NEW"]).contains("withdrawn"));
 }
+
+#[test]
+fn compliance_reports_what_was_approved_and_who_has_it_and_who_has_not() {
+    let mut cluster = Cluster::found(&fasti(), "Core").unwrap();
+    cluster.join("Denver").unwrap();
+    cluster.join("Boston").unwrap();
+    let [core, denver, _] = [0, 1, 2].map(|at| cluster.nodes[at].dir().to_owned());
+    cluster.wait_until_equal().unwrap();
+    // Boston is away.
+    cluster.nodes[2].stop().unwrap();
+    says(
+        &denver,
+        &[
+            "publish",
+            "policy_start",
+            "--policy",
+            "YSP",
+            "--start",
+            "2024-04-01",
+            "--title",
+            "=Youth <sports>",
+        ],
+    );
+    cluster.nodes[0].api().event("policy-YSP").unwrap();
+    fasti_tests::wait_for("the policy at Core", || {
+        Ok(cluster.nodes[0].api().event("policy-YSP")?.is_some())
+    })
+    .unwrap();
+    says(&core, &["approve", "YSP"]);
+    let holds = |name: &str| -> anyhow::Result<bool> {
+        let report = cluster.nodes[0].api().get("/v1/report?policy=YSP")?;
+        let holders = report["policies"][0]["holders"].as_array().unwrap().clone();
+        Ok(holders.iter().any(|it| it["name"] == name && it["since"].is_i64()))
+    };
+    fasti_tests::wait_for("Denver's word", || holds("Denver")).unwrap();
+    assert!(!holds("Boston").unwrap());
+    let text = says(&core, &["report", "--policy", "YSP"]);
+    assert!(text.contains("YSP  =Youth <sports>  (approved)"), "{text}");
+    assert!(text.contains("held by   2 of 3 offices"), "{text}");
+    assert!(text.contains("Boston: NOT KNOWN TO HOLD IT"), "{text}");
+    assert!(text.contains("written   by Denver at "), "{text}");
+    let csv = says(&core, &["report", "--format", "csv"]);
+    assert!(
+        csv.contains("\r\nYSP,approved,false,") && csv.contains(",'=Youth <sports>,2024-04-01,"),
+        "{csv}"
+    );
+    assert_eq!(csv.lines().count(), 4, "{csv}");
+    let html = says(&core, &["report", "--format", "html"]);
+    assert!(
+        html.starts_with("<!doctype html>") && html.contains("=Youth &lt;sports&gt;"),
+        "{html}"
+    );
+    let json: Value = serde_json::from_str(&says(&core, &["report", "--json"])).unwrap();
+    // The same entries give the same at another office, whatever it holds besides.
+    let heads: Vec<&str> =
+        json["heads"].as_array().unwrap().iter().map(|it| it.as_str().unwrap()).collect();
+    let as_of = heads.join(",");
+    says(&denver, &["event", "edit", "policy-YSP", "title=Moved"]);
+    let query = ["report", "--json", "--policy", "YSP", "--as-of", &as_of];
+    let [here, there]: [Value; 2] =
+        [&core, &denver].map(|dir| serde_json::from_str(&says(dir, &query)).unwrap());
+    assert_eq!(here["policies"], there["policies"]);
+    assert_eq!(here["policies"][0]["changed"], false);
+    let before: Value =
+        serde_json::from_str(&says(&core, &["report", "--json", "--as-of", "2020-01-01"])).unwrap();
+    assert_eq!(before["policies"], json!([]));
+    refuses(&core, &["report", "--as-of", "yesterday"], "as_of is a day");
+    refuses(&core, &["report", "--policy", "NO"], "there is no policy");
+}
