@@ -138,7 +138,8 @@ fn notice(
     digest: Digest,
     head: &Row,
 ) -> String {
-    let body = Acknowledgement { incarnation, seq: 2, digest, heads: vec![head.hash] };
+    let body =
+        Acknowledgement { incarnation, seq: 2, understands: true, digest, heads: vec![head.hash] };
     let notice = SignedNotice::new(signer, Topic::Acknowledgement, WALL as u64, &body);
     hex::encode(postcard::to_stdvec(&notice).unwrap())
 }
