@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use automerge::ChangeHash;
 
+use crate::booking::Bookings;
 use crate::document::{self, Broken, ChangePlace, Derived, Document};
 use crate::entry::{Entry, Run, Signer, Verifier};
 use crate::graph::{Graph, Index, NextInLog};
@@ -29,6 +30,7 @@ pub(crate) struct Ledger {
     pub(crate) verifier: Arc<dyn Verifier>,
     pub(crate) graph: Graph,
     pub(crate) roster: Roster,
+    pub(crate) bookings: Bookings,
     pub(crate) document: Document,
     pub(crate) conflicts: BTreeSet<(String, String)>,
     /// Something came that changes what earlier entries count for (a fork, a removal): nothing is judged any
@@ -139,6 +141,7 @@ impl Ledger {
             verifier,
             graph: Graph::default(),
             roster: Roster::default(),
+            bookings: Bookings::default(),
             document: Document::new(),
             conflicts: BTreeSet::new(),
             stale: false,
@@ -335,13 +338,20 @@ impl Ledger {
         }
         if row.standing == Standing::Void(Void::Removed) {
             self.cut.entry(author).or_default().insert(index);
-            self.cut_statements |= !matches!(statement, Statement::Change(_));
+            self.cut_statements |= statement.is_of_roster();
         }
-        if row.standing == Standing::Applied && !matches!(statement, Statement::Change(_)) {
+        if row.standing == Standing::Applied && statement.is_of_roster() {
             let parents = &self.graph.node(index).parents;
             let claim = claim(&row.entry, row.hash, branch, parents, statement);
             self.roster.fold(&self.graph, &claim, index);
             self.roster_changed = true;
+        }
+        if row.standing == Standing::Applied
+            && let Statement::Reservation(said) = statement
+        {
+            let Self { graph, roster, bookings, .. } = self;
+            let origin = |office| roster.origin(graph, office, &[index]);
+            bookings.take(graph, index, author, said, origin);
         }
         index
     }
@@ -455,6 +465,9 @@ impl Ledger {
         let branch = self.spot(entry, hash, parents).extends;
         let claim = claim(entry, hash, branch, parents, &statement);
         let verdict = self.may(&claim).and_then(|()| match &statement {
+            Statement::Reservation(said) => {
+                self.bookings.judge(&self.graph, said, branch, parents).map(|()| None)
+            }
             Statement::Change(change) if !change.is_sound() => Err(Void::Malformed),
             Statement::Change(change) => {
                 let place = self.place(entry, hash, parents);

@@ -24,6 +24,7 @@
 //! | `roster`, `removal` | who belongs to the network, and what of those who no longer do |
 //! | `event`, `document` | JSCalendar as fields; fields in Automerge |
 //! | `ledger` | one gate for all entries; keeps the above in step |
+//! | `resource`, `booking` | what entries say of rooms and the like; who holds what, and what is final |
 //! | `policy`, `calendar`, `views` | what people ask: writes and answers |
 //! | `codec`, `join`, `message`, `notice`, `board`, `pending`, `gossip`, `overlay` | how things get around |
 //! | `log`, `row` | entries on disk, and chunks cut from them |
@@ -32,6 +33,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod board;
+mod booking;
 mod calendar;
 mod codec;
 pub mod command;
@@ -54,6 +56,7 @@ pub mod overlay;
 mod pending;
 pub mod policy;
 mod removal;
+pub mod resource;
 mod roster;
 pub mod row;
 pub mod statement;
@@ -64,7 +67,9 @@ mod views;
 
 pub use command::{Answer, Command, CommandError, Reply};
 pub use document::Document;
-pub use ids::{Digest, DocumentId, EntryHash, Incarnation, LogId, NetworkId, OfficeId, TicketId};
+pub use ids::{
+    Digest, DocumentId, EntryHash, Incarnation, LogId, NetworkId, OfficeId, ResourceId, TicketId,
+};
 pub use machine::{Config, Core, Input, Load, check_name, found};
 pub use opening::{OpenError, Stored};
 pub use step::{Effect, Kept, RequestId, Step, Write};

@@ -54,13 +54,13 @@ impl Survey {
         let bare = Row { applied: None, standing, ..row.clone() };
         let at = self.graph.append(&bare, parents);
         match statement.flatten() {
-            None | Some(Statement::Change(_)) => {}
-            Some(statement) => {
+            Some(statement) if statement.is_of_roster() => {
                 if matches!(statement, Statement::Remove(_)) {
                     self.removals.push(at);
                 }
                 self.statements.push((at, statement));
             }
+            None | Some(_) => {}
         }
         Some(())
     }

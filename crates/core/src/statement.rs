@@ -1,4 +1,5 @@
-//! What an entry says: a change of a document, or a statement about who belongs to the network.
+//! What an entry says: a change of a document, a statement about who belongs to the network, or one about
+//! resources.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -8,6 +9,7 @@ use crate::codec;
 use crate::entry::{Signature, Signer, Verifier};
 use crate::event::{self, Leaf};
 use crate::ids::{DocumentId, NetworkId, OfficeId, TicketId};
+use crate::resource::Reservation;
 
 /// What an office may do. A set of them belongs to each member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -193,6 +195,8 @@ pub enum Statement {
     Remove(Remove),
     /// Kind 5.
     Succeed(Succeed),
+    /// Kinds 6 to 11.
+    Reservation(Reservation),
 }
 
 /// Why a body could not be read.
@@ -210,7 +214,23 @@ impl Statement {
         match self {
             Self::Admit(admit) => Some(admit.office),
             Self::Succeed(succeed) => Some(succeed.office),
-            Self::Found(_) | Self::Invite(_) | Self::Change(_) | Self::Remove(_) => None,
+            Self::Found(_)
+            | Self::Invite(_)
+            | Self::Change(_)
+            | Self::Remove(_)
+            | Self::Reservation(_) => None,
+        }
+    }
+
+    /// Whether it is about who belongs to the network.
+    pub(crate) fn is_of_roster(&self) -> bool {
+        match self {
+            Self::Change(_) | Self::Reservation(_) => false,
+            Self::Found(_)
+            | Self::Invite(_)
+            | Self::Admit(_)
+            | Self::Remove(_)
+            | Self::Succeed(_) => true,
         }
     }
 
@@ -223,6 +243,14 @@ impl Statement {
             Self::Change(change) => (3, postcard::to_stdvec(change)),
             Self::Remove(remove) => (4, postcard::to_stdvec(remove)),
             Self::Succeed(succeed) => (5, postcard::to_stdvec(succeed)),
+            Self::Reservation(it) => match it {
+                Reservation::Define(it) => (6, postcard::to_stdvec(it)),
+                Reservation::Describe(it) => (7, postcard::to_stdvec(it)),
+                Reservation::Book(it) => (8, postcard::to_stdvec(it)),
+                Reservation::Grant(it) => (9, postcard::to_stdvec(it)),
+                Reservation::Propose(it) => (10, postcard::to_stdvec(it)),
+                Reservation::Accept(it) => (11, postcard::to_stdvec(it)),
+            },
         };
         (kind, body.unwrap_or_default())
     }
@@ -240,6 +268,12 @@ impl Statement {
             },
             4 => exactly(body).map(Self::Remove),
             5 => exactly(body).map(Self::Succeed),
+            6 => exactly(body).map(|it| Self::Reservation(Reservation::Define(it))),
+            7 => exactly(body).map(|it| Self::Reservation(Reservation::Describe(it))),
+            8 => exactly(body).map(|it| Self::Reservation(Reservation::Book(it))),
+            9 => exactly(body).map(|it| Self::Reservation(Reservation::Grant(it))),
+            10 => exactly(body).map(|it| Self::Reservation(Reservation::Propose(it))),
+            11 => exactly(body).map(|it| Self::Reservation(Reservation::Accept(it))),
             _ => Err(Unreadable::Unknown),
         }
     }
