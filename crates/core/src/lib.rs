@@ -25,7 +25,7 @@
 //! | `event`, `document` | JSCalendar as fields; fields in Automerge |
 //! | `ledger` | one gate for all entries; keeps the above in step |
 //! | `resource`, `booking` | what entries say of rooms and the like; who holds what, and what is final |
-//! | `policy`, `calendar`, `views` | what people ask: writes and answers |
+//! | `policy`, `calendar`, `reserve`, `views` | what people ask: writes and answers |
 //! | `codec`, `join`, `message`, `notice`, `board`, `pending`, `gossip`, `overlay` | how things get around |
 //! | `log`, `row` | entries on disk, and chunks cut from them |
 //! | `command`, `step`, `machine`, `opening` | the way in, the way out, the machine, and how it starts |
@@ -56,6 +56,7 @@ pub mod overlay;
 mod pending;
 pub mod policy;
 mod removal;
+mod reserve;
 pub mod resource;
 mod roster;
 pub mod row;

@@ -87,6 +87,7 @@ impl From<CommandError> for Problem {
         let (status, name) = match &error {
             CommandError::UnknownEvent(_) => (StatusCode::NOT_FOUND, "unknown-event"),
             CommandError::UnknownConflict(_) => (StatusCode::NOT_FOUND, "unknown-conflict"),
+            CommandError::UnknownResource(_) => (StatusCode::NOT_FOUND, "unknown-resource"),
             CommandError::UnknownMember(_) => (StatusCode::NOT_FOUND, "unknown-member"),
             CommandError::Precondition { .. } => {
                 (StatusCode::PRECONDITION_FAILED, "precondition-failed")

@@ -283,6 +283,7 @@ impl World {
             CommandError::NotAllowed(_) if self.is_named(at, self.offices[at].id) => Ok(()),
             CommandError::UnknownEvent(_)
             | CommandError::UnknownConflict(_)
+            | CommandError::UnknownResource(_)
             | CommandError::UnknownMember(_)
             | CommandError::Precondition { .. }
             | CommandError::Ticket(_)
