@@ -119,7 +119,18 @@ impl Ledger {
     ) -> Result<Written, CommandError> {
         let key =
             self.conflicts.iter().find(|(uid, path)| views::conflict_id(uid, path) == id).cloned();
-        let (uid, path) = key.ok_or_else(|| CommandError::UnknownConflict(id.to_owned()))?;
+        let Some((uid, path)) = key else {
+            self.bookings.refresh();
+            let is_booking = views::bookings::displaced(self).iter().any(|it| it.id == id);
+            return Err(match is_booking {
+                true => invalid(
+                    "id",
+                    "this is a displaced booking: book another time for its event, or cancel it"
+                        .into(),
+                ),
+                false => CommandError::UnknownConflict(id.to_owned()),
+            });
+        };
         let present = self.present(&uid);
         self.apply(context, &uid, &present, |flat| {
             let patch = nested(&path, keep.clone());
@@ -158,6 +169,10 @@ impl Ledger {
         let entry = self
             .write_edits(uid, edits, context.fresh, context.time)
             .map_err(|TooLarge(size)| CommandError::TooLarge { size, max: BODY_BYTES_MAX })?;
+        // Whatever it was edited by: who cancels gives up what was booked.
+        if shown.get("status").is_some_and(|status| status == "cancelled") {
+            self.release(context, uid)?;
+        }
         // A removal leaves no field behind that could say when it was: what shows then is left to what
         // stands in the document.
         if removes_only {
@@ -204,7 +219,12 @@ pub(crate) fn writes(command: &Command) -> bool {
         | Command::Succeed(_)
         | Command::Propose { .. }
         | Command::Approve { .. }
-        | Command::Withdraw { .. } => true,
+        | Command::Withdraw { .. }
+        | Command::AddResource(_)
+        | Command::EditResource { .. }
+        | Command::AcceptStakeholders { .. }
+        | Command::Book(_)
+        | Command::CancelBooking { .. } => true,
         Command::Event { .. }
         | Command::Events(_)
         | Command::Conflicts
@@ -214,6 +234,9 @@ pub(crate) fn writes(command: &Command) -> bool {
         | Command::Report(_)
         | Command::Members
         | Command::FormerMembers
+        | Command::Resources
+        | Command::Bookings(_)
+        | Command::Free { .. }
         | Command::Status => false,
     }
 }
@@ -245,7 +268,7 @@ fn nested(path: &str, value: Value) -> Object {
     parts.fold(object, |inner, name| Object::from_iter([(name, Value::Object(inner))]))
 }
 
-fn check_uid(uid: &str) -> Result<(), CommandError> {
+pub(crate) fn check_uid(uid: &str) -> Result<(), CommandError> {
     if event::is_uid(uid) {
         Ok(())
     } else {
@@ -276,6 +299,6 @@ pub(crate) fn check_condition(
     }
 }
 
-fn invalid(path: &str, problem: String) -> CommandError {
+pub(crate) fn invalid(path: &str, problem: String) -> CommandError {
     CommandError::Invalid { path: path.into(), problem }
 }

@@ -1,9 +1,15 @@
 //! What people and programs ask of a node, and what it answers. Every door speaks these.
 
+mod bookings;
+
+pub use bookings::{
+    BookRequest, BookingState, BookingView, BookingsQuery, FreeView, NewResource, ProposalView,
+    ResourceEdit, ResourceView, StakeholderView, WinnerView,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::ids::{EntryHash, NetworkId, OfficeId};
+use crate::ids::{EntryHash, NetworkId, OfficeId, ResourceId};
 use crate::policy::PolicyEvent;
 use crate::statement::{Admit, Invite, Role, Succeed};
 
@@ -91,6 +97,42 @@ pub enum Command {
     Policies,
     /// Which versions were approved, and who held them. Answered with [`Answer::Report`].
     Report(ReportQuery),
+    /// Define something that can be booked. Answered with [`Answer::Resource`].
+    AddResource(NewResource),
+    /// Change it. Answered with [`Answer::Resource`].
+    EditResource {
+        /// Its name or id.
+        resource: String,
+        /// What is to be different.
+        edit: ResourceEdit,
+    },
+    /// Accept a change of who has a say. Answered with [`Answer::Resource`].
+    AcceptStakeholders {
+        /// The resource's name or id.
+        resource: String,
+        /// The proposal: see [`ProposalView::id`].
+        proposal: EntryHash,
+    },
+    /// Book times of a resource for an event. Answered with [`Answer::Booked`].
+    Book(BookRequest),
+    /// Give up all that an event has booked, and cancel the event. Answered with [`Answer::Booked`].
+    CancelBooking {
+        /// The event.
+        uid: String,
+    },
+    /// Answered with [`Answer::Resources`].
+    Resources,
+    /// Bookings, by resource and time. Answered with [`Answer::Bookings`].
+    Bookings(BookingsQuery),
+    /// When a resource is free. Answered with [`Answer::Free`].
+    Free {
+        /// Its name or id.
+        resource: String,
+        /// From this moment on (seconds since 1970).
+        from: i64,
+        /// Until this moment.
+        to: i64,
+    },
     /// One event. Answered with [`Reply::Event`].
     Event {
         /// Which.
@@ -190,6 +232,26 @@ pub enum Answer {
     Admitted,
     /// The office is no member any more.
     Removed,
+    /// The resource as it stands now.
+    Resource(ResourceView),
+    /// By name.
+    Resources(Vec<ResourceView>),
+    /// The event's bookings as they stand now.
+    Booked(Vec<BookingView>),
+    /// As asked.
+    Bookings {
+        /// By resource and time.
+        bookings: Vec<BookingView>,
+        /// Whether there are more.
+        more: bool,
+    },
+    /// When a booking with what the resource needs before and after it fits.
+    Free {
+        /// The resource.
+        resource: ResourceId,
+        /// In order.
+        free: Vec<FreeView>,
+    },
     /// As asked.
     Event(EventView),
     /// As asked.
@@ -550,6 +612,9 @@ pub enum CommandError {
         /// The limit.
         max: usize,
     },
+    /// No such resource, or more than one.
+    #[error("{0}; `fasti resource list` shows those that are")]
+    UnknownResource(String),
     /// No such member.
     #[error("there is no member {0:?}; `fasti members` lists them")]
     UnknownMember(String),

@@ -78,6 +78,10 @@ bytes32! {
     TicketId
 }
 bytes32! {
+    /// A resource: the hash of the entry that defined it.
+    ResourceId
+}
+bytes32! {
     /// SHA-256 over a whole frontier: equal exactly where two nodes hold the same entries.
     Digest
 }

@@ -13,6 +13,7 @@ use automerge::ChangeHash;
 
 use crate::agenda::EventIndex;
 use crate::approval::{Approval, Approvals};
+use crate::booking::Bookings;
 use crate::document::{self, Broken, ChangePlace, Derived, Document};
 use crate::entry::{Entry, Run, Signer, Verifier};
 use crate::graph::{Graph, Index, NextInLog};
@@ -34,6 +35,7 @@ pub(crate) struct Ledger {
     pub(crate) approvals: Approvals,
     /// When events take place, for whoever asks for a range: see `agenda`.
     pub(crate) agenda: EventIndex,
+    pub(crate) bookings: Bookings,
     pub(crate) document: Document,
     pub(crate) conflicts: BTreeSet<(String, String)>,
     /// Something came that changes what earlier entries count for (a fork, a removal): nothing is judged any
@@ -146,6 +148,7 @@ impl Ledger {
             roster: Roster::default(),
             approvals: Approvals::default(),
             agenda: EventIndex::default(),
+            bookings: Bookings::default(),
             document: Document::new(),
             conflicts: BTreeSet::new(),
             stale: false,
@@ -347,13 +350,20 @@ impl Ledger {
         if row.standing != Standing::Applied {
             return index;
         }
-        if let Statement::Approval(said) = statement {
-            self.approvals.fold(&self.graph, author, said, index);
-        } else if statement.is_of_roster() {
-            let parents = &self.graph.node(index).parents;
-            let claim = claim(&row.entry, row.hash, branch, parents, statement);
-            self.roster.fold(&self.graph, &claim, index);
-            self.roster_changed = true;
+        let Self { graph, roster, approvals, bookings, .. } = self;
+        match statement {
+            Statement::Change(_) => {}
+            Statement::Approval(said) => approvals.fold(graph, author, said, index),
+            Statement::Reservation(said) => {
+                let origin = |office| roster.origin(graph, office, &[index]);
+                bookings.take(graph, index, author, said, origin);
+            }
+            of_roster => {
+                let parents = &graph.node(index).parents;
+                let claim = claim(&row.entry, row.hash, branch, parents, of_roster);
+                roster.fold(graph, &claim, index);
+                self.roster_changed = true;
+            }
         }
         index
     }
@@ -467,6 +477,9 @@ impl Ledger {
         let branch = self.spot(entry, hash, parents).extends;
         let claim = claim(entry, hash, branch, parents, &statement);
         let verdict = self.may(&claim).and_then(|()| match &statement {
+            Statement::Reservation(said) => {
+                self.bookings.judge(&self.graph, said, branch, parents).map(|()| None)
+            }
             Statement::Change(change) if !change.is_sound() => Err(Void::Malformed),
             Statement::Change(change) => {
                 let place = self.place(entry, hash, parents);

@@ -24,7 +24,8 @@
 //! | `roster`, `removal` | who belongs to the network, and what of those who no longer do |
 //! | `event`, `document` | JSCalendar as fields; fields in Automerge |
 //! | `ledger` | one gate for all entries; keeps the above in step |
-//! | `policy`, `calendar`, `views` | what people ask: writes and answers |
+//! | `resource`, `booking` | what entries say of rooms and the like; who holds what, and what is final |
+//! | `policy`, `calendar`, `reserve`, `views` | what people ask: writes and answers |
 //! | `codec`, `join`, `message`, `notice`, `board`, `pending`, `gossip`, `overlay` | how things get around |
 //! | `log`, `row` | entries on disk, and chunks cut from them |
 //! | `command`, `step`, `machine`, `opening` | the way in, the way out, the machine, and how it starts |
@@ -34,6 +35,7 @@
 mod agenda;
 pub mod approval;
 mod board;
+mod booking;
 mod calendar;
 mod codec;
 pub mod command;
@@ -57,6 +59,8 @@ mod pending;
 pub mod policy;
 mod removal;
 mod report;
+mod reserve;
+pub mod resource;
 mod roster;
 pub mod row;
 pub mod statement;
@@ -67,7 +71,9 @@ mod views;
 
 pub use command::{Answer, Command, CommandError, Reply};
 pub use document::Document;
-pub use ids::{Digest, DocumentId, EntryHash, Incarnation, LogId, NetworkId, OfficeId, TicketId};
+pub use ids::{
+    Digest, DocumentId, EntryHash, Incarnation, LogId, NetworkId, OfficeId, ResourceId, TicketId,
+};
 pub use machine::{Config, Core, Input, Load, check_name, found};
 pub use opening::{OpenError, Stored};
 pub use step::{Effect, Kept, RequestId, Step, Write};

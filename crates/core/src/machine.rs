@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::calendar::{self, Context};
-use crate::command::{Answer, Command, CommandError, Reply};
+use crate::command::{Answer, BookingsQuery, Command, CommandError, Reply};
 use crate::document::Document;
 use crate::entry::{Ed25519, Entry, Link, RULES, Signer, Verifier, first_prev};
 use crate::gossip::Gossip;
-use crate::ids::{Digest, Incarnation, LogId, NetworkId, OfficeId, TicketId};
+use crate::graph::Index;
+use crate::ids::{Digest, Incarnation, LogId, NetworkId, OfficeId, ResourceId, TicketId};
 use crate::ledger::{Ledger, TooLarge};
 use crate::message::Message;
 use crate::notice::{SignedNotice, Topic};
@@ -121,6 +122,8 @@ pub struct Core {
     parked: Vec<(RequestId, Command)>,
     /// Nobody can hold more of our log than we do: we may go on with it.
     settled: bool,
+    /// How many entries were held when nobody waited for our word.
+    granted: Index,
     /// The moment of the first input.
     started: Option<Instant>,
     /// All was judged again when it was opened, from this moment on.
@@ -231,6 +234,7 @@ impl Core {
             replies: Vec::new(),
             parked: Vec::new(),
             settled: stored.kept.settled,
+            granted: 0,
             started: None,
             judged_again: (!reloaded).then_some(now.monotonic),
             admitted: None,
@@ -289,6 +293,21 @@ impl Core {
             }
             self.parked = parked.collect();
         }
+        self.grant(now);
+    }
+
+    /// Grants what others asked for.
+    fn grant(&mut self, now: Now) {
+        if !self.owes_grants() {
+            self.granted = self.ledger.graph.len();
+        } else if !self.ledger.stale && self.may_write(now) {
+            self.ledger.grant_requests(self.fresh, now.wall);
+            self.granted = self.ledger.graph.len();
+        }
+    }
+
+    fn owes_grants(&self) -> bool {
+        self.granted != self.ledger.graph.len() && self.ledger.owes_grants()
     }
 
     /// Whether it is known which log to write to. A disk may be a copy, or have been restored from a backup:
@@ -341,7 +360,7 @@ impl Core {
     /// When to give [`Input::Tick`] at the latest, and for what.
     pub fn next_due(&self) -> (Instant, &'static str) {
         let mut due = self.gossip.next_due();
-        if !self.parked.is_empty() {
+        if !self.parked.is_empty() || !self.settled && self.owes_grants() {
             due = due.min((self.patience_ends(), "nobody knows of our log"));
         }
         if self.ledger.judging_due {
@@ -539,6 +558,42 @@ impl Core {
                 report::report(ledger, gossip, &query, now.wall).map(Answer::Report)
             }
             Command::Policies => Ok(Answer::Policies(ledger.policies())),
+            Command::AddResource(new) => {
+                let id = ledger.add_resource(context, new)?;
+                self.resource(&id)
+            }
+            Command::EditResource { resource, edit } => {
+                let id = ledger.edit_resource(context, &resource, edit)?;
+                self.resource(&id)
+            }
+            Command::AcceptStakeholders { resource, proposal } => {
+                let id = ledger.accept_stakeholders(context, &resource, proposal)?;
+                self.resource(&id)
+            }
+            Command::Book(request) => {
+                let uid = ledger.book(context, request)?;
+                Ok(self.booked(uid))
+            }
+            Command::CancelBooking { uid } => {
+                ledger.cancel_booking(context, &uid)?;
+                Ok(self.booked(uid))
+            }
+            Command::Resources => {
+                ledger.bookings.refresh();
+                Ok(Answer::Resources(views::bookings::resources(ledger)))
+            }
+            Command::Bookings(query) => {
+                let only = query.resource.as_ref().map(|it| ledger.resource(it)).transpose()?;
+                ledger.settle_all();
+                ledger.bookings.refresh();
+                let (bookings, more) = views::bookings::bookings(ledger, gossip, only, &query);
+                Ok(Answer::Bookings { bookings, more })
+            }
+            Command::Free { resource, from, to } => {
+                let (resource, free) = ledger.free(&resource, from, to)?;
+                let free = free.iter().map(views::bookings::free_view).collect();
+                Ok(Answer::Free { resource, free })
+            }
             Command::Event { uid } => {
                 ledger.settle(&uid);
                 views::event(ledger, &uid).map(Answer::Event).ok_or(CommandError::UnknownEvent(uid))
@@ -554,6 +609,7 @@ impl Core {
             }
             Command::Conflicts => {
                 ledger.settle_all();
+                ledger.bookings.refresh();
                 Ok(Answer::Conflicts(views::conflicts(ledger)))
             }
             Command::Remove { office } => self.remove(context, office),
@@ -562,9 +618,24 @@ impl Core {
             Command::FormerMembers => Ok(Answer::FormerMembers(views::former_members(ledger))),
             Command::Status => {
                 ledger.settle_all();
+                ledger.bookings.refresh();
                 Ok(Answer::Status(views::status(ledger, gossip, now.wall)))
             }
         }
+    }
+
+    fn resource(&self, id: &ResourceId) -> Reply {
+        let view = views::bookings::resource(&self.ledger, id);
+        view.map(Answer::Resource).ok_or_else(|| CommandError::UnknownResource(id.to_string()))
+    }
+
+    /// What became of an event's bookings.
+    fn booked(&mut self, uid: String) -> Answer {
+        let Self { ledger, gossip, .. } = self;
+        ledger.settle(&uid);
+        let limit = views::bookings::BOOKINGS_MAX;
+        let query = BookingsQuery { uid: Some(uid), limit, ..BookingsQuery::default() };
+        Answer::Booked(views::bookings::bookings(ledger, gossip, None, &query).0)
     }
 
     fn invite(&mut self, context: Context, invite: crate::statement::Invite) -> Reply {

@@ -32,6 +32,9 @@ pub struct Acknowledgement {
     pub incarnation: Incarnation,
     /// Its last sequence number in that log at that moment; 0 before its first entry.
     pub seq: u64,
+    /// Whether it understands all that it holds. What it doesn't understand, what it writes next doesn't build
+    /// upon.
+    pub understands: bool,
     /// The digest of its frontier.
     pub digest: Digest,
     /// Its heads; at most [`ACK_HEADS_MAX`].

@@ -60,7 +60,7 @@ impl Survey {
                 }
                 self.statements.push((at, statement));
             }
-            _ => {}
+            None | Some(_) => {}
         }
         Some(())
     }

@@ -8,6 +8,7 @@ use crate::approval::Approval;
 use crate::entry::Verifier;
 use crate::graph::{Graph, Index};
 use crate::ids::{EntryHash, NetworkId, OfficeId, TicketId};
+use crate::resource::Reservation;
 use crate::row::Void;
 use crate::statement::{Admit, Found, Invite, Remove, Role, Statement, Succeed};
 
@@ -140,6 +141,45 @@ impl Roster {
         admissions.into_iter().any(|it| it.predecessor == Some(*old))
     }
 
+    /// The office as others knew it first, whatever key it writes under: the one that this key succeeds, by an
+    /// admission under these, and so on.
+    pub(crate) fn origin(&self, graph: &Graph, office: OfficeId, parents: &[Index]) -> OfficeId {
+        let mut found = office;
+        // One that succeeds itself, over others, is nobody's.
+        for _ in 0..=self.members.len() + self.removed.len() {
+            let admissions = self.known(&found).into_iter().flat_map(|it| it.admissions.values());
+            let succeeds = |it: &Admission| {
+                let under = || graph.is_under(it.at, parents);
+                it.predecessor.filter(|_| under())
+            };
+            match admissions.into_iter().find_map(succeeds) {
+                Some(predecessor) => found = predecessor,
+                None => return found,
+            }
+        }
+        office
+    }
+
+    /// The keys that an office has or had, by all that is known.
+    pub(crate) fn keys(&self, origin: &OfficeId) -> BTreeSet<OfficeId> {
+        let mut keys = BTreeSet::from([*origin]);
+        loop {
+            let all = self.members.iter().chain(&self.removed);
+            let succeeds = |it: &Member| {
+                let mut admissions = it.admissions.values();
+                admissions.any(|it| it.predecessor.is_some_and(|old| keys.contains(&old)))
+            };
+            let new: Vec<OfficeId> = all
+                .filter(|(office, it)| !keys.contains(*office) && succeeds(it))
+                .map(|it| *it.0)
+                .collect();
+            if new.is_empty() {
+                return keys;
+            }
+            keys.extend(new);
+        }
+    }
+
     /// The members that have a place in the network, where others connect with them. All do, but for new keys
     /// of one office: it could have any number, from histories that it writes side by side, or as each new
     /// key may have one. Of keys that succeed the same one the first by hash has a place; and where a new key
@@ -211,6 +251,11 @@ impl Roster {
             Statement::Approval(Approval::Approve(_)) => may(&[Role::Approver]),
             // Who may withdraw also depends on who proposed: see `Ledger::may`.
             Statement::Approval(_) => may(&WRITERS),
+            // Only an admin takes a say away.
+            Statement::Reservation(Reservation::Propose(it)) if it.dismiss.is_some() => {
+                may(&[Role::Admin])
+            }
+            Statement::Reservation(_) => may(&WRITERS),
             Statement::Remove(remove) => self.check_remove(ground.graph, claim, remove),
             Statement::Succeed(succeed) => {
                 may(&WRITERS)?;
@@ -365,7 +410,7 @@ impl Roster {
             Statement::Admit(admit) => self.admit(graph, claim, admit, at),
             Statement::Remove(remove) => self.remove(claim, remove, at),
             Statement::Succeed(succeed) => self.succeed(graph, claim, succeed, at),
-            Statement::Change(_) | Statement::Approval(_) => {}
+            Statement::Change(_) | Statement::Approval(_) | Statement::Reservation(_) => {}
         }
     }
 

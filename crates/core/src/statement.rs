@@ -1,4 +1,5 @@
-//! What an entry says: a change of a document, or a statement about who belongs to the network.
+//! What an entry says: a change of a document, a statement about who belongs to the network, or one about
+//! resources.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -9,6 +10,7 @@ use crate::codec;
 use crate::entry::{Signature, Signer, Verifier};
 use crate::event::{self, Leaf};
 use crate::ids::{DocumentId, NetworkId, OfficeId, TicketId};
+use crate::resource::Reservation;
 
 /// What an office may do. A set of them belongs to each member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -194,6 +196,8 @@ pub enum Statement {
     Remove(Remove),
     /// Kind 5.
     Succeed(Succeed),
+    /// Kinds 6 to 11.
+    Reservation(Reservation),
     /// Kinds 12 to 14.
     Approval(Approval),
 }
@@ -217,14 +221,15 @@ impl Statement {
             | Self::Invite(_)
             | Self::Change(_)
             | Self::Remove(_)
-            | Self::Approval(_) => None,
+            | Self::Approval(_)
+            | Self::Reservation(_) => None,
         }
     }
 
     /// Whether it is about who belongs to the network.
     pub(crate) fn is_of_roster(&self) -> bool {
         match self {
-            Self::Change(_) | Self::Approval(_) => false,
+            Self::Change(_) | Self::Approval(_) | Self::Reservation(_) => false,
             Self::Found(_)
             | Self::Invite(_)
             | Self::Admit(_)
@@ -242,6 +247,14 @@ impl Statement {
             Self::Change(change) => (3, postcard::to_stdvec(change)),
             Self::Remove(remove) => (4, postcard::to_stdvec(remove)),
             Self::Succeed(succeed) => (5, postcard::to_stdvec(succeed)),
+            Self::Reservation(it) => match it {
+                Reservation::Define(it) => (6, postcard::to_stdvec(it)),
+                Reservation::Describe(it) => (7, postcard::to_stdvec(it)),
+                Reservation::Book(it) => (8, postcard::to_stdvec(it)),
+                Reservation::Grant(it) => (9, postcard::to_stdvec(it)),
+                Reservation::Propose(it) => (10, postcard::to_stdvec(it)),
+                Reservation::Accept(it) => (11, postcard::to_stdvec(it)),
+            },
             Self::Approval(Approval::Propose(it)) => (12, postcard::to_stdvec(it)),
             Self::Approval(Approval::Approve(it)) => (13, postcard::to_stdvec(it)),
             Self::Approval(Approval::Withdraw(it)) => (14, postcard::to_stdvec(it)),
@@ -262,6 +275,12 @@ impl Statement {
             },
             4 => exactly(body).map(Self::Remove),
             5 => exactly(body).map(Self::Succeed),
+            6 => exactly(body).map(|it| Self::Reservation(Reservation::Define(it))),
+            7 => exactly(body).map(|it| Self::Reservation(Reservation::Describe(it))),
+            8 => exactly(body).map(|it| Self::Reservation(Reservation::Book(it))),
+            9 => exactly(body).map(|it| Self::Reservation(Reservation::Grant(it))),
+            10 => exactly(body).map(|it| Self::Reservation(Reservation::Propose(it))),
+            11 => exactly(body).map(|it| Self::Reservation(Reservation::Accept(it))),
             12 => exactly(body).map(|it| Self::Approval(Approval::Propose(it))),
             13 => exactly(body).map(|it| Self::Approval(Approval::Approve(it))),
             14 => exactly(body).map(|it| Self::Approval(Approval::Withdraw(it))),

@@ -1,6 +1,8 @@
 //! What a node answers: events, conflicts, members, status. Pure functions of the ledger and of who is
 //! linked, so that equal frontiers give equal answers.
 
+pub(crate) mod bookings;
+
 use std::collections::BTreeSet;
 
 use automerge::ObjId as ExId;
@@ -92,7 +94,8 @@ pub(crate) fn conflict_id(uid: &str, path: &str) -> String {
 }
 
 pub(crate) fn conflicts(ledger: &Ledger) -> Vec<ConflictView> {
-    ledger.conflicts.iter().map(|(uid, path)| conflict(ledger, uid, path)).collect()
+    let fields = ledger.conflicts.iter().map(|(uid, path)| conflict(ledger, uid, path));
+    fields.chain(bookings::displaced(ledger)).collect()
 }
 
 fn conflict(ledger: &Ledger, uid: &str, path: &str) -> ConflictView {
@@ -235,7 +238,7 @@ pub(crate) fn status(ledger: &mut Ledger, gossip: &Gossip, wall: i64) -> StatusV
         entries: u64::from(ledger.graph.len()),
         peers: gossip.peers().collect(),
         members,
-        conflicts: ledger.conflicts.len() as u64,
+        conflicts: ledger.conflicts.len() as u64 + ledger.bookings.displaced(),
         deferred: ledger.graph.deferred,
         void: ledger.graph.void,
         forks: ledger.graph.forks().len() as u64,

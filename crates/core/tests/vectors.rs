@@ -9,10 +9,17 @@ use fasti_core::entry::{Run, Signer};
 use fasti_core::message::{Line, Message, Part};
 use fasti_core::notice::{Acknowledgement, SignedNotice, Topic};
 use fasti_core::policy::PolicyEvent;
+use fasti_core::resource::{
+    Accept, Book, ClaimId, Define, Describe, Description, Grant, Propose, Reservation,
+    ResourceKind, Slot, Terms,
+};
 use fasti_core::row::Row;
 use fasti_core::statement::{Admit, Invite, Remove, Role, Statement, Succeed};
 use fasti_core::ticket::Ticket;
-use fasti_core::{Command, Config, Core, Digest, Input, NetworkId, Now, Stored, TicketId, Write};
+use fasti_core::{
+    Command, Config, Core, Digest, EntryHash, Input, NetworkId, Now, OfficeId, ResourceId, Stored,
+    TicketId, Write,
+};
 use serde_json::json;
 use sha2::Digest as _;
 
@@ -109,6 +116,11 @@ fn computed() -> BTreeMap<String, String> {
     let succeed = Succeed::new(&network, &office, &Signer::from_seed(&[5; 32]));
     put("succeed.body", hex::encode(Statement::Succeed(succeed).encode().1));
 
+    for (name, said) in reservations(office, row.hash) {
+        let (kind, body) = Statement::Reservation(said).encode();
+        put(&format!("{name}.body"), format!("{kind} {}", hex::encode(body)));
+    }
+
     let frontier = core.frontier();
     let notices = no_notices();
     put("hello.frame", hex::encode(Message::Hello { boot: 1, frontier, notices }.encode()));
@@ -128,6 +140,26 @@ fn computed() -> BTreeMap<String, String> {
     vectors
 }
 
+/// Each in turn, on a resource whose `Define` has the hash of the founding entry.
+fn reservations(office: OfficeId, hash: EntryHash) -> Vec<(&'static str, Reservation)> {
+    let resource = ResourceId(hash.0);
+    let terms = Terms { capacity: 1, before: 0, after: 900 };
+    let description = Description { name: "Room 1".into(), kind: ResourceKind::Room, terms };
+    let stakeholders = vec![office];
+    let slot = Slot { start: 1_711_962_000, end: 1_711_965_600, occurrence: String::new() };
+    let releases = vec![ClaimId { entry: hash, slot: 0 }];
+    let book = Book { resource, uid: "standup".into(), releases, claims: vec![slot] };
+    let propose = Propose { resource, add: Some(office), dismiss: None };
+    vec![
+        ("define", Reservation::Define(Define { description: description.clone(), stakeholders })),
+        ("describe", Reservation::Describe(Describe { resource, description })),
+        ("book", Reservation::Book(book)),
+        ("grant", Reservation::Grant(Grant { resource, requests: vec![hash] })),
+        ("propose", Reservation::Propose(propose)),
+        ("accept", Reservation::Accept(Accept { resource, proposal: hash })),
+    ]
+}
+
 fn entry(row: &Row) -> String {
     hex::encode(postcard::to_stdvec(&row.entry).unwrap())
 }
@@ -138,7 +170,8 @@ fn notice(
     digest: Digest,
     head: &Row,
 ) -> String {
-    let body = Acknowledgement { incarnation, seq: 2, digest, heads: vec![head.hash] };
+    let body =
+        Acknowledgement { incarnation, seq: 2, understands: true, digest, heads: vec![head.hash] };
     let notice = SignedNotice::new(signer, Topic::Acknowledgement, WALL as u64, &body);
     hex::encode(postcard::to_stdvec(&notice).unwrap())
 }
@@ -148,7 +181,7 @@ fn no_notices() -> [u8; 16] {
 }
 
 /// What the document says of ids: 64 hex digits for people.
-fn check_types(network: NetworkId, office: fasti_core::OfficeId) {
+fn check_types(network: NetworkId, office: OfficeId) {
     assert_eq!(network.to_string().parse::<NetworkId>().unwrap(), network);
     assert_eq!(office.to_string().len(), 64);
 }

@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use fasti_core::command::{
-    Condition, ConflictView, Deliveries, EventView, EventsQuery, MemberView, Object, PolicyState,
-    PolicyView, ReportView, StatusView, Written,
+    BookRequest, Condition, ConflictView, Deliveries, EventView, EventsQuery, MemberView, Object,
+    PolicyState, PolicyView, ReportView, StatusView, Written,
 };
 use fasti_core::policy::PolicyEvent;
 use fasti_core::statement::Role;
@@ -264,6 +264,18 @@ impl Calendar {
             Command::Conflicts => Ok(Answer::Conflicts(self.conflicts.clone())),
             Command::Members => Ok(Answer::Members(members())),
             Command::Status => Ok(Answer::Status(self.status())),
+            Command::Resources => Ok(Answer::Resources(Vec::new())),
+            Command::Bookings(_) => Ok(Answer::Bookings { bookings: Vec::new(), more: false }),
+            Command::AddResource(_) => {
+                Err(CommandError::NotAllowed("nothing is booked here".into()))
+            }
+            Command::EditResource { resource, .. }
+            | Command::AcceptStakeholders { resource, .. }
+            | Command::Book(BookRequest { resource, .. })
+            | Command::Free { resource, .. } => {
+                Err(CommandError::UnknownResource(format!("there is no resource {resource:?}")))
+            }
+            Command::CancelBooking { uid } => Err(CommandError::UnknownEvent(uid)),
         }
     }
 

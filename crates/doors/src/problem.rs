@@ -88,6 +88,7 @@ impl From<CommandError> for Problem {
             CommandError::UnknownEvent(_) => (StatusCode::NOT_FOUND, "unknown-event"),
             CommandError::UnknownPolicy(_) => (StatusCode::NOT_FOUND, "unknown-policy"),
             CommandError::UnknownConflict(_) => (StatusCode::NOT_FOUND, "unknown-conflict"),
+            CommandError::UnknownResource(_) => (StatusCode::NOT_FOUND, "unknown-resource"),
             CommandError::UnknownMember(_) => (StatusCode::NOT_FOUND, "unknown-member"),
             CommandError::Precondition { .. } => {
                 (StatusCode::PRECONDITION_FAILED, "precondition-failed")

@@ -284,6 +284,7 @@ impl World {
             CommandError::UnknownEvent(_)
             | CommandError::UnknownConflict(_)
             | CommandError::UnknownPolicy(_)
+            | CommandError::UnknownResource(_)
             | CommandError::UnknownMember(_)
             | CommandError::Precondition { .. }
             | CommandError::Ticket(_)

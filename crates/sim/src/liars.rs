@@ -197,6 +197,7 @@ impl World {
         let said = Acknowledgement {
             incarnation: Incarnation(1),
             seq: self.dice.below(999),
+            understands: true,
             digest,
             heads,
         };

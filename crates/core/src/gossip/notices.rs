@@ -71,7 +71,8 @@ impl Gossip {
         let mut heads = ledger.graph.heads();
         heads.truncate(ACK_HEADS_MAX);
         let incarnation = own.map_or(crate::ids::Incarnation(0), |log| log.incarnation);
-        let statement = Acknowledgement { incarnation, seq, digest, heads };
+        let understands = ledger.graph.deferred == 0;
+        let statement = Acknowledgement { incarnation, seq, understands, digest, heads };
         let said = self.board.about(&ledger.office(), Topic::Acknowledgement);
         if said.and_then(SignedNotice::acknowledgement).as_ref() == Some(&statement) {
             return;

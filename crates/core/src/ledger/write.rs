@@ -4,9 +4,10 @@
 use super::Ledger;
 use crate::entry::{BODY_BYTES_MAX, Entry, Link, PARENTS_MAX, RULES, Run, first_prev};
 use crate::event::FieldEdits;
-use crate::ids::{DocumentId, EntryHash, Incarnation, LogId};
+use crate::ids::{DocumentId, EntryHash, Incarnation, LogId, OfficeId};
+use crate::resource::{Grant, Reservation};
 use crate::row::Standing;
-use crate::statement::{DocumentChange, EventEdit, Statement};
+use crate::statement::{DocumentChange, EventEdit, Role, Statement};
 use crate::step::Write;
 
 /// Own entries that wait for a signature are signed at this many bytes, so that no run outgrows a
@@ -48,6 +49,43 @@ impl Ledger {
         let edit = EventEdit { uid: uid.to_owned(), fields: edits.into_iter().collect() };
         let change = DocumentChange { document: DocumentId::CALENDAR, edits: vec![edit] };
         self.write(&Statement::Change(change), fresh, time)
+    }
+
+    /// Whether others wait for our word on their bookings.
+    pub(crate) fn owes_grants(&self) -> bool {
+        self.may_grant() && self.bookings.next_grant(&self.origin()).is_some()
+    }
+
+    fn may_grant(&self) -> bool {
+        let member = self.roster.member(&self.office());
+        self.bookings.is_asked() && member.is_some_and(|it| it.roles != [Role::Auditor])
+    }
+
+    /// This office, as others knew it first.
+    pub(crate) fn origin(&self) -> OfficeId {
+        let tips: Vec<_> = self.graph.tips().collect();
+        self.roster.origin(&self.graph, self.office(), &tips)
+    }
+
+    /// Grants what others asked for: whether they get it was decided by the order in which it counts. All at once, and
+    /// each only once, so that nothing goes round in circles.
+    pub(crate) fn grant_requests(&mut self, fresh: Incarnation, time: i64) {
+        let office = self.origin();
+        let mut before = None;
+        while !self.stale
+            && self.may_grant()
+            && let Some(next) = self.bookings.next_grant(&office)
+            && before.as_ref() != Some(&next)
+        {
+            let (resource, requests) = next.clone();
+            before = Some(next);
+            let grant = Statement::Reservation(Reservation::Grant(Grant { resource, requests }));
+            if let Err(TooLarge(size)) = self.write(&grant, fresh, time) {
+                self.alarms
+                    .push(format!("a grant of {size} bytes is too large; please report this"));
+                return;
+            }
+        }
     }
 
     /// Writes an entry of ours on top of all that we hold and understand.

@@ -1,0 +1,300 @@
+//! Who holds and who waits: what the operations on a resource come to, one after the other. Each step can be undone,
+//! so that an operation that belongs further ahead costs what comes after it, and not all.
+
+use std::collections::BTreeMap;
+
+use super::mutation::{Mutation, is};
+use super::times::{Key, Span, Times};
+use crate::ids::OfficeId;
+use crate::resource::Terms;
+
+/// Most claims of one office that hold or wait on one resource, those of the past among them: 30 years of nine a day. So
+/// that a member can't take a resource's time, and every node's memory, for ever.
+pub(crate) const OPEN_MAX: u32 = 100_000;
+/// Most claims that wait for overlapping times. Each is tried again whenever something frees its place.
+pub(crate) const WAITING_MAX: usize = 64;
+
+/// A place in the order.
+pub(crate) type Position = u32;
+
+/// What became of a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// It has its time since the operation at this place: its own, or what freed its place.
+    Held(Position),
+    /// Others were there first; it is tried again when they go.
+    Waits,
+    /// It is displaced for good.
+    Out(Why),
+    /// It was given up.
+    Released,
+}
+
+/// Why a claim is displaced for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// Its author has too many.
+    TooMany,
+    /// Too many wait for its time.
+    Crowded,
+    /// Its author signed two histories.
+    Fork,
+    /// Its author was dismissed by some who didn't know it.
+    Void,
+}
+
+/// A claim that came up in the order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Claimed {
+    /// Where.
+    pub(crate) at: Position,
+    pub(crate) author: OfficeId,
+    /// The time that it takes, with what it needs before and after.
+    pub(crate) span: Span,
+    capacity: u32,
+    pub(crate) state: State,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    pub(crate) terms: Terms,
+    pub(crate) claims: BTreeMap<Key, Claimed>,
+    pub(crate) holding: Times,
+    waiting: Times,
+    /// Claims that hold or wait, by author.
+    open: BTreeMap<OfficeId, u32>,
+    /// How many claims are displaced.
+    pub(crate) displaced: u64,
+    /// What each operation changed: how it was before.
+    undo: Vec<Undo>,
+    changes: Vec<(Key, Option<Claimed>)>,
+}
+
+/// Before an operation: how many changes there were, and the terms.
+#[derive(Clone, Copy, Debug)]
+struct Undo {
+    changes: u32,
+    terms: Terms,
+}
+
+/// What an operation's part does.
+pub(crate) enum Act<'a> {
+    /// Nothing.
+    Nothing,
+    /// Later claims have other terms.
+    Terms(Terms),
+    /// Claims are given up; one that has not come up yet never will.
+    Release(&'a [(Key, OfficeId, Span)]),
+    /// A time is claimed.
+    Claim(Key, OfficeId, Span),
+    /// A claim is displaced wherever it stands.
+    Displace(Key, OfficeId, Span, Why),
+}
+
+impl Held {
+    pub(crate) fn new(terms: Terms) -> Self {
+        Self {
+            terms,
+            claims: BTreeMap::new(),
+            holding: Times::default(),
+            waiting: Times::default(),
+            open: BTreeMap::new(),
+            displaced: 0,
+            undo: Vec::new(),
+            changes: Vec::new(),
+        }
+    }
+
+    /// How many operations' parts it has taken.
+    pub(crate) fn len(&self) -> usize {
+        self.undo.len()
+    }
+
+    /// Takes the next one.
+    pub(crate) fn apply(&mut self, act: &Act<'_>) {
+        let at = self.undo.len() as Position;
+        self.undo.push(Undo { changes: self.changes.len() as u32, terms: self.terms });
+        match *act {
+            Act::Nothing => {}
+            Act::Terms(terms) => self.terms = terms,
+            Act::Release(keys) => {
+                for (key, author, span) in keys {
+                    self.release(*key, *author, *span, at);
+                }
+            }
+            Act::Claim(key, author, span) => self.claim(key, author, span, at),
+            Act::Displace(key, author, span, why) => {
+                if !self.claims.contains_key(&key) {
+                    self.enter(key, author, span, at, State::Out(why));
+                }
+            }
+        }
+    }
+
+    /// Undoes the last one.
+    pub(crate) fn undo(&mut self) {
+        let Some(Undo { changes, terms }) = self.undo.pop() else { return };
+        self.terms = terms;
+        for (key, before) in self.changes.split_off(changes as usize).into_iter().rev() {
+            self.put(key, before);
+        }
+    }
+
+    /// A claim that came up before (two stakeholders granted it) stays where it is.
+    fn claim(&mut self, key: Key, author: OfficeId, span: Span, at: Position) {
+        if self.claims.contains_key(&key) {
+            return;
+        }
+        let taken = self.taken(span);
+        let state = if self.open.get(&author).is_some_and(|open| *open >= OPEN_MAX) {
+            State::Out(Why::TooMany)
+        } else if self.is_free(taken, self.terms.capacity) {
+            State::Held(at)
+        } else if self.waiting.overlapping(taken).take(WAITING_MAX).count() < WAITING_MAX {
+            State::Waits
+        } else {
+            State::Out(Why::Crowded)
+        };
+        self.enter(key, author, span, at, state);
+    }
+
+    fn enter(&mut self, key: Key, author: OfficeId, span: Span, at: Position, state: State) {
+        let capacity = self.terms.capacity;
+        self.set(key, Claimed { at, author, span: self.taken(span), capacity, state });
+    }
+
+    /// With what is needed before and after.
+    pub(crate) fn taken(&self, span: Span) -> Span {
+        let Terms { before, after, .. } = self.terms;
+        Span { start: span.start - i64::from(before), end: span.end + i64::from(after) }
+    }
+
+    /// Whether no moment of it is taken so many times.
+    pub(crate) fn is_free(&self, span: Span, capacity: u32) -> bool {
+        let mut taken = self.holding.overlapping(span);
+        if capacity == 1 {
+            return taken.next().is_none();
+        }
+        let mut edges: Vec<(i64, i32)> =
+            taken.flat_map(|(_, it)| [(it.start.max(span.start), 1), (it.end, -1)]).collect();
+        // Ends come before beginnings at the same moment.
+        edges.sort_unstable();
+        let mut now = 0;
+        edges.into_iter().all(|(_, change)| {
+            now += change;
+            now < capacity as i32
+        })
+    }
+
+    /// The times within these in which a booking may lie, with what it needs before and after: the longest ones.
+    pub(crate) fn free(&self, within: Span) -> Vec<Span> {
+        let Terms { capacity, before, after } = self.terms;
+        let all = self.taken(within);
+        let taken = self.holding.overlapping(all);
+        let mut edges: Vec<(i64, i64)> =
+            taken.flat_map(|(_, it)| [(it.start.max(all.start), 1), (it.end, -1)]).collect();
+        edges.push((all.end, i64::from(capacity)));
+        edges.sort_unstable();
+        let (mut free, mut now, mut since) = (Vec::new(), 0, Some(all.start));
+        for (at, change) in edges {
+            now += change;
+            let is_full = now >= i64::from(capacity);
+            match since {
+                Some(start) if is_full => {
+                    let span =
+                        Span { start: start + i64::from(before), end: at - i64::from(after) };
+                    if span.start < span.end {
+                        free.push(span);
+                    }
+                    since = None;
+                }
+                None if !is_full => since = Some(at),
+                _ => {}
+            }
+        }
+        free
+    }
+
+    fn release(&mut self, key: Key, author: OfficeId, span: Span, at: Position) {
+        let Some(claimed) = self.claims.get(&key).copied() else {
+            // Who asked for both had them granted the other way round.
+            return self.enter(key, author, span, at, State::Released);
+        };
+        if claimed.state == State::Released {
+            return;
+        }
+        self.set(key, Claimed { state: State::Released, ..claimed });
+        if is(Mutation::ReviveBeforeHeld) {
+            return self.place_all_anew(at);
+        }
+        if !matches!(claimed.state, State::Held(_)) {
+            return;
+        }
+        // Those that wait are tried in their order, and never push anyone out.
+        let mut waiting: Vec<(Position, Key)> = self
+            .waiting
+            .overlapping(claimed.span)
+            .map(|it| (self.claims[&it.0].at, it.0))
+            .collect();
+        waiting.sort_unstable();
+        for (_, key) in waiting {
+            let it = self.claims[&key];
+            if self.is_free(it.span, it.capacity) {
+                self.set(key, Claimed { state: State::Held(at), ..it });
+            }
+        }
+    }
+
+    /// The mistake of [`Mutation::ReviveBeforeHeld`].
+    fn place_all_anew(&mut self, at: Position) {
+        let mut all: Vec<(Position, Key)> = self
+            .claims
+            .iter()
+            .filter(|(_, it)| matches!(it.state, State::Held(_) | State::Waits))
+            .map(|(key, it)| (it.at, *key))
+            .collect();
+        all.sort_unstable();
+        for (_, key) in &all {
+            let it = self.claims[key];
+            self.set(*key, Claimed { state: State::Waits, ..it });
+        }
+        for (_, key) in all {
+            let it = self.claims[&key];
+            if self.is_free(it.span, it.capacity) {
+                self.set(key, Claimed { state: State::Held(at), ..it });
+            }
+        }
+    }
+
+    fn set(&mut self, key: Key, claimed: Claimed) {
+        let before = self.put(key, Some(claimed));
+        self.changes.push((key, before));
+    }
+
+    fn put(&mut self, key: Key, claimed: Option<Claimed>) -> Option<Claimed> {
+        let before = match claimed {
+            Some(claimed) => self.claims.insert(key, claimed),
+            None => self.claims.remove(&key),
+        };
+        for (it, adds) in [(before, false), (claimed, true)] {
+            let Some(it) = it else { continue };
+            let displaced = u64::from(matches!(it.state, State::Waits | State::Out(_)));
+            self.displaced =
+                if adds { self.displaced + displaced } else { self.displaced - displaced };
+            let times = match it.state {
+                State::Held(_) => &mut self.holding,
+                State::Waits => &mut self.waiting,
+                State::Out(_) | State::Released => continue,
+            };
+            let open = self.open.entry(it.author).or_default();
+            if adds {
+                times.add(key, it.span);
+                *open += 1;
+            } else {
+                times.remove(key, it.span);
+                *open = open.saturating_sub(1);
+            }
+        }
+        before
+    }
+}

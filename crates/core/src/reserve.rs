@@ -1,0 +1,328 @@
+//! Commands on resources and bookings: from what people ask to what is said of resources. Leaves to `booking` what
+//! becomes of it, and to `calendar` the events.
+
+use crate::booking::{Docket, Key, Span};
+use crate::calendar::{Context, check_uid, invalid};
+use crate::command::{BookRequest, CommandError, Condition, NewResource, ResourceEdit};
+use crate::entry::BODY_BYTES_MAX;
+use crate::ids::{EntryHash, OfficeId, ResourceId};
+use crate::ledger::{Ledger, TooLarge};
+use crate::resource::{
+    Accept, Book, CLAIMS_MAX, ClaimId, Define, Describe, Description, Propose, Reservation,
+    STAKEHOLDERS_MAX, Slot, Terms,
+};
+use crate::roster::is_name;
+use crate::statement::{Role, Statement};
+
+/// How far apart the ends of a question about free time may be: what is free must fit into an answer.
+const FREE_SPAN_MAX: i64 = 367 * 86_400;
+
+impl Ledger {
+    fn reserve(&mut self, context: Context, said: Reservation) -> Result<EntryHash, CommandError> {
+        self.write(&Statement::Reservation(said), context.fresh, context.time)
+            .map_err(|TooLarge(size)| CommandError::TooLarge { size, max: BODY_BYTES_MAX })
+    }
+
+    /// The resource that people mean: by its id, or by its name if only one has it.
+    pub(crate) fn resource(&mut self, named: &str) -> Result<ResourceId, CommandError> {
+        self.bookings.refresh();
+        if let Ok(id) = named.parse::<ResourceId>()
+            && self.bookings.docket(&id).is_some()
+        {
+            return Ok(id);
+        }
+        let mut found = self.bookings.dockets().filter(|it| it.description.name == named);
+        match (found.next(), found.next()) {
+            (Some(one), None) => Ok(one.id),
+            (None, _) => {
+                Err(CommandError::UnknownResource(format!("there is no resource {named:?}")))
+            }
+            (Some(_), Some(_)) => Err(CommandError::UnknownResource(format!(
+                "there are several resources {named:?}: name one by its id"
+            ))),
+        }
+    }
+
+    fn docket(&self, id: &ResourceId) -> Result<&Docket, CommandError> {
+        let unknown = || CommandError::UnknownResource(format!("there is no resource {id}"));
+        self.bookings.docket(id).ok_or_else(unknown)
+    }
+
+    fn check_member(&self, path: &str, office: &OfficeId) -> Result<(), CommandError> {
+        match self.roster.member(office) {
+            Some(member) if member.roles == [Role::Auditor] => {
+                let problem = "an auditor writes nothing, and so can't have a say".into();
+                Err(invalid(path, problem))
+            }
+            Some(_) => Ok(()),
+            None => Err(CommandError::UnknownMember(office.to_string())),
+        }
+    }
+
+    pub(crate) fn add_resource(
+        &mut self,
+        context: Context,
+        new: NewResource,
+    ) -> Result<ResourceId, CommandError> {
+        let NewResource { description, mut stakeholders } = new;
+        check_description(&description)?;
+        if stakeholders.is_empty() {
+            stakeholders.push(self.office());
+        }
+        stakeholders.sort();
+        stakeholders.dedup();
+        if stakeholders.len() > STAKEHOLDERS_MAX {
+            let problem = format!("at most {STAKEHOLDERS_MAX} offices can have a say");
+            return Err(invalid("stakeholders", problem));
+        }
+        for office in &stakeholders {
+            self.check_member("stakeholders", office)?;
+        }
+        self.bookings.refresh();
+        if self.bookings.dockets().any(|it| it.description.name == description.name) {
+            let problem = format!("there is a resource {:?} already", description.name);
+            return Err(invalid("name", problem));
+        }
+        let define = Define { description, stakeholders };
+        let hash = self.reserve(context, Reservation::Define(define))?;
+        let id = ResourceId(hash.0);
+        self.docket(&id).map(|_| id).map_err(|_| {
+            CommandError::NotAllowed("this office has defined as many resources as it may".into())
+        })
+    }
+
+    pub(crate) fn edit_resource(
+        &mut self,
+        context: Context,
+        named: &str,
+        edit: ResourceEdit,
+    ) -> Result<ResourceId, CommandError> {
+        let resource = self.resource(named)?;
+        let docket = self.docket(&resource)?;
+        let members = docket.members();
+        let own = self.origin();
+        let ResourceEdit { name, kind, capacity, before, after, mut add, dismiss } = edit;
+        let old = docket.description.clone();
+        let description = Description {
+            name: name.unwrap_or_else(|| old.name.clone()),
+            kind: kind.unwrap_or(old.kind),
+            terms: Terms {
+                capacity: capacity.unwrap_or(old.terms.capacity),
+                before: before.unwrap_or(old.terms.before),
+                after: after.unwrap_or(old.terms.after),
+            },
+        };
+        check_description(&description)?;
+        let describes = description != old;
+        if (describes || add.is_some() && dismiss.is_none()) && !members.contains(&own) {
+            return Err(CommandError::NotAllowed(
+                "only offices that have a say in a resource change it; `fasti resource list` shows them".into(),
+            ));
+        }
+        if let Some(gone) = &dismiss {
+            let admin = self.roster.member(&self.office());
+            if !admin.is_some_and(|it| it.roles.contains(&Role::Admin)) {
+                return Err(CommandError::NotAllowed(
+                    "only admins take an office's say away; `fasti members` shows who is one"
+                        .into(),
+                ));
+            }
+            if !members.contains(gone) {
+                return Err(invalid("dismiss", "this office has no say in the resource".into()));
+            }
+            if members.len() == 1 && add.is_none() {
+                add = Some(own);
+            }
+        }
+        if let Some(new) = &add {
+            self.check_member("add", new)?;
+            let docket = self.docket(&resource)?;
+            if docket.was_dismissed(new) {
+                let problem = "this office was dismissed, and can't get a say again; define the resource anew".into();
+                return Err(invalid("add", problem));
+            }
+            let left = members.len() - usize::from(dismiss.is_some());
+            if members.contains(new) || left >= STAKEHOLDERS_MAX {
+                let problem = format!(
+                    "it has a say already, or {STAKEHOLDERS_MAX} others have, which is the most"
+                );
+                return Err(invalid("add", problem));
+            }
+        }
+        if describes {
+            self.reserve(context, Reservation::Describe(Describe { resource, description }))?;
+        }
+        if add.is_some() || dismiss.is_some() {
+            self.reserve(context, Reservation::Propose(Propose { resource, add, dismiss }))?;
+        }
+        self.bookings.refresh();
+        Ok(resource)
+    }
+
+    pub(crate) fn accept_stakeholders(
+        &mut self,
+        context: Context,
+        named: &str,
+        proposal: EntryHash,
+    ) -> Result<ResourceId, CommandError> {
+        let resource = self.resource(named)?;
+        let own = self.origin();
+        let docket = self.docket(&resource)?;
+        let found = docket.stakes.proposals.iter().find(|it| it.hash == proposal);
+        let Some(found) = found else {
+            return Err(invalid("proposal", "there is no such proposal for this resource".into()));
+        };
+        if !found.required.contains(&own) {
+            return Err(CommandError::NotAllowed(
+                "this proposal doesn't wait for this office's consent".into(),
+            ));
+        }
+        if !found.consents.iter().any(|it| it.office == own) {
+            self.reserve(context, Reservation::Accept(Accept { resource, proposal }))?;
+            self.bookings.refresh();
+        }
+        Ok(resource)
+    }
+
+    /// Books for an event: claims what isn't claimed yet, and gives up what is no longer wanted.
+    pub(crate) fn book(
+        &mut self,
+        context: Context,
+        request: BookRequest,
+    ) -> Result<String, CommandError> {
+        let BookRequest { resource, uid, event, mut slots } = request;
+        check_uid(&uid)?;
+        let resource = self.resource(&resource)?;
+        slots.sort();
+        slots.dedup();
+        check_slots(&slots)?;
+        match event {
+            Some(event) => self.put(context, &uid, event, &Condition::Always).map(|_| ())?,
+            None if self.document.fields(&uid).is_none() && !self.document.is_staged(&uid) => {
+                return Err(CommandError::UnknownEvent(uid));
+            }
+            None => {}
+        }
+        let own = self.origin();
+        let docket = self.docket(&resource)?;
+        let mut releases: Vec<ClaimId> = Vec::new();
+        for key in live(docket, &uid, |author| *author == own) {
+            match slots.binary_search(docket.slot(key)) {
+                Ok(place) => drop(slots.remove(place)),
+                Err(_) => releases.push(docket.id(key)),
+            }
+        }
+        releases.sort();
+        releases.truncate(CLAIMS_MAX);
+        if !(slots.is_empty() && releases.is_empty()) {
+            let book = Book { resource, uid: uid.clone(), releases, claims: slots };
+            self.reserve(context, Reservation::Book(book))?;
+        }
+        self.bookings.refresh();
+        Ok(uid)
+    }
+
+    /// Gives up all that an event has booked by this office, or that it has a say in.
+    pub(crate) fn release(&mut self, context: Context, uid: &str) -> Result<(), CommandError> {
+        self.bookings.refresh();
+        let own = self.origin();
+        let resources: Vec<ResourceId> = self.bookings.of_event(uid).collect();
+        for resource in resources {
+            let docket = self.docket(&resource)?;
+            let has_say = docket.members().contains(&own);
+            let keys = live(docket, uid, |author| has_say || *author == own);
+            let mut all: Vec<ClaimId> = keys.map(|key| docket.id(key)).collect();
+            all.sort();
+            for releases in all.chunks(CLAIMS_MAX) {
+                let (releases, claims) = (releases.to_vec(), Vec::new());
+                let book = Book { resource, uid: uid.to_owned(), releases, claims };
+                self.reserve(context, Reservation::Book(book))?;
+            }
+        }
+        self.bookings.refresh();
+        Ok(())
+    }
+
+    /// Gives up what an event has booked, and cancels it.
+    pub(crate) fn cancel_booking(
+        &mut self,
+        context: Context,
+        uid: &str,
+    ) -> Result<(), CommandError> {
+        self.release(context, uid)?;
+        let is_live = |id: ResourceId| {
+            self.bookings.docket(&id).is_some_and(|it| live(it, uid, |_| true).next().is_some())
+        };
+        if self.bookings.of_event(uid).any(is_live) {
+            return Err(CommandError::NotAllowed(
+                "only the office that booked gives that up, or one that has a say in the resource"
+                    .into(),
+            ));
+        }
+        match self.cancel(context, uid, &Condition::Always) {
+            Ok(_) => Ok(()),
+            Err(CommandError::UnknownEvent(_)) if self.bookings.of_event(uid).next().is_some() => {
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// When a resource is free.
+    pub(crate) fn free(
+        &mut self,
+        named: &str,
+        from: i64,
+        to: i64,
+    ) -> Result<(ResourceId, Vec<Span>), CommandError> {
+        let id = self.resource(named)?;
+        let slot = Slot { start: from, end: to, occurrence: String::new() };
+        if !slot.is_sound() {
+            let days = FREE_SPAN_MAX / 86_400;
+            let problem = format!("from and to are moments in order, at most {days} days apart");
+            return Err(invalid("to", problem));
+        }
+        Ok((id, self.docket(&id)?.held().free(Span { start: from, end: to })))
+    }
+}
+
+/// The claims of an event that nobody has given up.
+fn live(
+    docket: &Docket,
+    uid: &str,
+    is_wanted: impl Fn(&OfficeId) -> bool,
+) -> impl Iterator<Item = Key> {
+    let books = docket.of_event(uid).filter(move |it| is_wanted(&docket.book(*it).author));
+    books.flat_map(|book| docket.keys(book)).filter(|key| !docket.is_given_up(*key))
+}
+
+fn check_description(description: &Description) -> Result<(), CommandError> {
+    use crate::resource::{BUFFER_MAX, CAPACITY_MAX};
+    if description.is_sound() {
+        return Ok(());
+    }
+    if !is_name(&description.name) {
+        return Err(invalid("name", "a name is 1 to 200 bytes without control characters".into()));
+    }
+    Err(invalid(
+        "capacity",
+        format!("a capacity is 1 to {CAPACITY_MAX}, and a buffer at most {BUFFER_MAX} seconds"),
+    ))
+}
+
+fn check_slots(slots: &[Slot]) -> Result<(), CommandError> {
+    if slots.len() > CLAIMS_MAX {
+        let problem = format!("at most {CLAIMS_MAX} times are booked at once; book the rest later");
+        return Err(invalid("slots", problem));
+    }
+    match slots.iter().find(|slot| !slot.is_sound()) {
+        Some(slot) => {
+            let problem = format!(
+                "{} to {} can't be booked: it must end after it begins, and within 367 days",
+                slot.start, slot.end
+            );
+            Err(invalid("slots", problem))
+        }
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,308 @@
+//! What a node answers about resources and bookings. Who holds follows from the entries that are held; what is settled
+//! also from which acknowledgements were heard.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{conflict_id, name};
+use crate::booking::{Docket, Key, OPEN_MAX, Settled, Span, State, Why, cover};
+use crate::command::{
+    BookingState, BookingView, BookingsQuery, ConflictValue, ConflictView, FreeView, ProposalView,
+    ResourceView, StakeholderView, WinnerView,
+};
+use crate::gossip::Gossip;
+use crate::graph::Index;
+use crate::ids::{OfficeId, ResourceId};
+use crate::ledger::Ledger;
+use crate::notice::{SignedNotice, Topic};
+
+/// Most bookings on one page.
+pub(crate) const BOOKINGS_MAX: usize = 1000;
+/// How many winners, and how many free times, a displaced booking names.
+const NAMED_MAX: usize = 3;
+/// How far ahead free times are looked for: a quarter of a year.
+const AHEAD: i64 = 92 * 86_400;
+
+/// What the offices are known to hold that have a say anywhere: true at an entry's index.
+struct Covers<'a> {
+    ledger: &'a Ledger,
+    gossip: &'a Gossip,
+    own: OfficeId,
+    known: BTreeMap<OfficeId, Vec<bool>>,
+}
+
+impl<'a> Covers<'a> {
+    fn new(ledger: &'a Ledger, gossip: &'a Gossip) -> Self {
+        Self { ledger, gossip, own: ledger.origin(), known: BTreeMap::new() }
+    }
+
+    /// How far the bookings of a resource are settled.
+    fn settled(&mut self, docket: &Docket) -> Settled {
+        let Self { ledger, gossip, own, known } = self;
+        let added = docket.stakes.proposals.iter().filter_map(|it| it.add);
+        for office in docket.stakes.founders.iter().copied().chain(added) {
+            known.entry(office).or_insert_with(|| {
+                let acknowledged = |key: &OfficeId| {
+                    let said = gossip.board.about(key, Topic::Acknowledgement);
+                    said.and_then(SignedNotice::acknowledgement)
+                };
+                cover(&ledger.graph, &ledger.roster.keys(&office), acknowledged)
+            });
+        }
+        // What we answer is on our disk before anyone hears it: that is our acknowledgement.
+        docket.settled(&|office: &OfficeId, at: Index| {
+            office == own || known.get(office).is_some_and(|it| it[at as usize])
+        })
+    }
+}
+
+pub(crate) fn resource(ledger: &Ledger, id: &ResourceId) -> Option<ResourceView> {
+    ledger.bookings.docket(id).map(|docket| resource_view(ledger, docket))
+}
+
+/// All resources, by name.
+pub(crate) fn resources(ledger: &Ledger) -> Vec<ResourceView> {
+    let mut all: Vec<ResourceView> =
+        ledger.bookings.dockets().map(|docket| resource_view(ledger, docket)).collect();
+    all.sort_by(|a, b| (&a.description.name, a.id).cmp(&(&b.description.name, b.id)));
+    all
+}
+
+fn resource_view(ledger: &Ledger, docket: &Docket) -> ResourceView {
+    let members = docket.members();
+    let stakeholder = |office: &OfficeId| {
+        let mut keys = ledger.roster.keys(office).into_iter();
+        let member = keys.any(|key| ledger.roster.member(&key).is_some());
+        StakeholderView { office: *office, name: name(ledger, office), member }
+    };
+    let open = docket.stakes.proposals.iter().filter(|it| !it.is_complete());
+    let proposals = open.map(|it| {
+        let has_said = |office: &&OfficeId| it.consents.iter().any(|by| by.office == **office);
+        let waits_for = it.required.iter().filter(|office| !has_said(office)).copied().collect();
+        ProposalView { id: it.hash, add: it.add, dismiss: it.dismiss, waits_for }
+    });
+    ResourceView {
+        id: docket.id,
+        description: docket.description.clone(),
+        stakeholders: members.iter().map(stakeholder).collect(),
+        proposals: proposals.collect(),
+    }
+}
+
+/// A page of bookings, and whether there are more.
+pub(crate) fn bookings(
+    ledger: &Ledger,
+    gossip: &Gossip,
+    only: Option<ResourceId>,
+    query: &BookingsQuery,
+) -> (Vec<BookingView>, bool) {
+    let limit = query.limit.clamp(1, BOOKINGS_MAX);
+    let mut covers = Covers::new(ledger, gossip);
+    let mut page = Vec::new();
+    let dockets = ledger.bookings.dockets().filter(|it| only.is_none_or(|only| only == it.id));
+    for docket in dockets {
+        let settled = covers.settled(docket);
+        let is_wanted = |key: &Key| {
+            let slot = docket.slot(*key);
+            let uid = &docket.book(key.book).uid;
+            query.uid.as_ref().is_none_or(|it| it == uid)
+                && query.from.is_none_or(|from| slot.end > from)
+                && query.to.is_none_or(|to| slot.start < to)
+                && query.state.is_none_or(|it| it == state(docket, &settled, *key))
+        };
+        let mut keys: Vec<Key> = keys(docket, query.uid.as_deref()).filter(is_wanted).collect();
+        keys.sort_by_key(|key| (docket.slot(*key), docket.id(*key)));
+        for key in keys {
+            if page.len() == limit {
+                return (page, true);
+            }
+            page.push(booking(ledger, docket, &settled, key));
+        }
+    }
+    (page, false)
+}
+
+fn keys<'a>(docket: &'a Docket, uid: Option<&str>) -> impl Iterator<Item = Key> + use<'a> {
+    let books: Vec<u32> = match uid {
+        Some(uid) => docket.of_event(uid).collect(),
+        None => (0..docket.books().len() as u32).collect(),
+    };
+    books.into_iter().flat_map(|book| docket.keys(book))
+}
+
+fn state(docket: &Docket, settled: &Settled, key: Key) -> BookingState {
+    if docket.is_given_up(key) {
+        return BookingState::Cancelled;
+    }
+    match docket.held().claims.get(&key).map(|it| it.state) {
+        Some(State::Held(_)) if docket.is_settled(settled, key) => BookingState::Settled,
+        Some(State::Held(_)) | None => BookingState::Tentative,
+        Some(State::Waits | State::Out(_)) => BookingState::Displaced,
+        Some(State::Released) => BookingState::Cancelled,
+    }
+}
+
+fn booking(ledger: &Ledger, docket: &Docket, settled: &Settled, key: Key) -> BookingView {
+    let booked = docket.book(key.book);
+    let slot = docket.slot(key);
+    let state = state(docket, settled, key);
+    let granted = docket.counts(booked);
+    let waits_for = match state {
+        BookingState::Tentative if !granted => docket.members(),
+        BookingState::Tentative => settled.waits_for.clone(),
+        _ => BTreeSet::new(),
+    };
+    let (mut displaced_by, mut reason, mut next_free) = (Vec::new(), String::new(), Vec::new());
+    if state == BookingState::Displaced {
+        displaced_by = winners(ledger, docket, key);
+        reason = why(ledger, docket, key);
+        next_free = fits(docket, docket.span(key));
+    }
+    BookingView {
+        id: id(docket, key),
+        resource: docket.id,
+        resource_name: docket.description.name.clone(),
+        uid: booked.uid.clone(),
+        title: title(ledger, &booked.uid),
+        occurrence: slot.occurrence.clone(),
+        start: utc(slot.start),
+        end: utc(slot.end),
+        office: booked.author,
+        name: name(ledger, &booked.author),
+        entry: booked.hash,
+        state,
+        granted,
+        waits_for: waits_for.into_iter().collect(),
+        displaced_by,
+        reason,
+        next_free,
+    }
+}
+
+fn id(docket: &Docket, key: Key) -> String {
+    let claim = docket.id(key);
+    conflict_id(&claim.entry.to_string(), &claim.slot.to_string())
+}
+
+fn title(ledger: &Ledger, uid: &str) -> String {
+    let maps = ledger.document.maps(uid, None);
+    let title = ledger.document.values(&maps, "title").pop();
+    title.and_then(|(leaf, _)| Some(leaf.to_json().as_str()?.to_owned())).unwrap_or_default()
+}
+
+/// Who holds a time that a claim wants, first those who came first.
+fn holders(docket: &Docket, key: Key) -> Vec<(Key, Span)> {
+    let Some(claimed) = docket.held().claims.get(&key) else { return Vec::new() };
+    let mut holders: Vec<(Key, Span)> = docket.held().holding.overlapping(claimed.span).collect();
+    holders.sort_by_key(|it| docket.held().claims[&it.0].at);
+    holders.truncate(NAMED_MAX);
+    holders
+}
+
+fn winners(ledger: &Ledger, docket: &Docket, key: Key) -> Vec<WinnerView> {
+    let winner = |(key, span): (Key, Span)| {
+        let booked = docket.book(key.book);
+        WinnerView {
+            uid: booked.uid.clone(),
+            office: booked.author,
+            name: name(ledger, &booked.author),
+            entry: booked.hash,
+            start: utc(span.start),
+            end: utc(span.end),
+        }
+    };
+    holders(docket, key).into_iter().map(winner).collect()
+}
+
+fn why(ledger: &Ledger, docket: &Docket, key: Key) -> String {
+    let Some(claimed) = docket.held().claims.get(&key) else { return String::new() };
+    match claimed.state {
+        State::Waits => {
+            let place = docket.entry_at(claimed.at);
+            let under = |at: u32| {
+                let other = docket.entry_at(at);
+                other.zip(place).is_some_and(|(it, of)| ledger.graph.is_under(it.at, &[of.at]))
+            };
+            let mut holders = holders(docket, key).into_iter();
+            let knew = holders.any(|(it, _)| under(docket.held().claims[&it].at));
+            match knew {
+                true => "the time was booked before; it gets it if it becomes free".into(),
+                false => "it was booked elsewhere at the same time, and that office comes first on this \
+                          day; it gets it if it becomes free"
+                    .into(),
+            }
+        }
+        State::Out(Why::TooMany) => {
+            format!("its office has {OPEN_MAX} bookings of this resource, which is the most")
+        }
+        State::Out(Why::Crowded) => "too many wait for this time already; book another one".into(),
+        State::Out(Why::Fork) => {
+            "its office wrote two histories (a copied or restored disk); it has to book again".into()
+        }
+        State::Out(Why::Void) => {
+            "its office lost its say in the resource before others knew of the booking; it has to book \
+             again"
+                .into()
+        }
+        State::Held(_) | State::Released => String::new(),
+    }
+}
+
+/// Where a booking of this length fits next.
+fn fits(docket: &Docket, span: Span) -> Vec<FreeView> {
+    let length = span.end - span.start;
+    let ahead = Span { start: span.start, end: span.end + AHEAD };
+    let free = docket.held().free(ahead).into_iter().filter(|it| it.end - it.start >= length);
+    free.take(NAMED_MAX)
+        .map(|it| FreeView { start: utc(it.start), end: utc(it.start + length) })
+        .collect()
+}
+
+pub(crate) fn free_view(span: &Span) -> FreeView {
+    FreeView { start: utc(span.start), end: utc(span.end) }
+}
+
+/// Displaced bookings as conflicts: who holds the time comes first, who wants it last.
+pub(crate) fn displaced(ledger: &Ledger) -> Vec<ConflictView> {
+    let mut conflicts = Vec::new();
+    for docket in ledger.bookings.dockets() {
+        let is_displaced = |key: &Key| {
+            let state = docket.held().claims.get(key).map(|it| it.state);
+            matches!(state, Some(State::Waits | State::Out(_))) && !docket.is_given_up(*key)
+        };
+        for key in keys(docket, None).filter(is_displaced) {
+            let sides = holders(docket, key).into_iter().map(|it| it.0).chain([key]);
+            let value = |key: Key| {
+                let booked = docket.book(key.book);
+                let span = docket.span(key);
+                let value = json!({
+                    "resource": docket.description.name, "uid": booked.uid,
+                    "start": utc(span.start), "end": utc(span.end),
+                });
+                conflict_value(ledger, booked.author, booked.place.at, value)
+            };
+            let uid = docket.book(key.book).uid.clone();
+            conflicts.push(ConflictView {
+                id: id(docket, key),
+                title: title(ledger, &uid),
+                uid,
+                path: format!("bookings/{}", id(docket, key)),
+                values: sides.map(value).collect(),
+            });
+        }
+    }
+    conflicts.sort_by(|a, b| a.id.cmp(&b.id));
+    conflicts
+}
+
+fn conflict_value(ledger: &Ledger, office: OfficeId, at: Index, value: Value) -> ConflictValue {
+    let node = ledger.graph.node(at);
+    let (time, entry) = (node.time, node.hash);
+    ConflictValue { value, office, name: name(ledger, &office), time, entry }
+}
+
+fn utc(seconds: i64) -> String {
+    Timestamp::from_second(seconds).unwrap_or(Timestamp::UNIX_EPOCH).to_string()
+}
