@@ -19,6 +19,8 @@ pub(crate) enum Part {
     Events,
     Conflicts,
     FormerMembers,
+    /// The status once more: whether nothing was written while the others were asked for.
+    StatusAfter,
 }
 
 /// What was asked, to know what the answer is good for.
@@ -229,6 +231,7 @@ impl World {
                 if let Some(view) = self.watch.views.get_mut(&at) {
                     match (part, answer) {
                         (Part::Status, Answer::Status(status)) => view.status = Some(status),
+                        (Part::StatusAfter, Answer::Status(status)) => view.after = Some(status),
                         (Part::Events, Answer::Events { events, .. }) => view.events = Some(events),
                         (Part::Conflicts, Answer::Conflicts(all)) => view.conflicts = Some(all),
                         (Part::FormerMembers, Answer::FormerMembers(all)) => {

@@ -75,13 +75,14 @@ impl Broken {
     }
 }
 
-/// Three answers that one office gave in one step.
+/// Answers that one office gave one after the other.
 #[derive(Default)]
 pub(crate) struct View {
     pub(crate) status: Option<StatusView>,
     pub(crate) events: Option<Vec<EventView>>,
     pub(crate) conflicts: Option<Vec<ConflictView>>,
     pub(crate) former: Option<Vec<FormerMemberView>>,
+    pub(crate) after: Option<StatusView>,
 }
 
 /// What has been seen so far.
@@ -128,6 +129,7 @@ impl World {
         self.ask(at, Asked::View(Part::Events), Command::Events(query));
         self.ask(at, Asked::View(Part::Conflicts), Command::Conflicts);
         self.ask(at, Asked::View(Part::FormerMembers), Command::FormerMembers);
+        self.ask(at, Asked::View(Part::StatusAfter), Command::Status);
         self.work(at)
     }
 
@@ -138,15 +140,18 @@ impl World {
                 && view.events.is_some()
                 && view.conflicts.is_some()
                 && view.former.is_some()
+                && view.after.is_some()
         });
         if !complete {
             return Ok(());
         }
         let view = self.watch.views.remove(&at);
-        let Some(View { status: Some(status), events, conflicts, former }) = view else {
+        let Some(View { status: Some(status), events, conflicts, former, after }) = view else {
             return Ok(());
         };
-        if !self.is_honest(at) {
+        // A write that had waited came in between: these are not of one moment.
+        let is_of_one_moment = after.is_some_and(|after| after.frontier == status.frontier);
+        if !self.is_honest(at) || !is_of_one_moment {
             return Ok(());
         }
         let members: Vec<_> = status
