@@ -212,7 +212,7 @@ fn moment(name: &str, text: &str, is_end: bool) -> Result<String, Problem> {
 }
 
 /// A random UUID (RFC 9562, version 4), as RFC 8984 recommends for uids.
-fn random_uid() -> Result<String, Problem> {
+pub(crate) fn random_uid() -> Result<String, Problem> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|_| Problem::unexpected())?;
     bytes[6] = bytes[6] & 0x0f | 0x40;

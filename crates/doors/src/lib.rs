@@ -11,6 +11,7 @@ mod attempts;
 mod auth;
 mod backup;
 mod body;
+mod bookings;
 mod browser;
 mod conditions;
 mod conflicts;

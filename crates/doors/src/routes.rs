@@ -8,15 +8,15 @@ use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, Uri};
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodRouter, delete, get, post, put};
+use axum::routing::{MethodRouter, delete, get, patch, post, put};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use crate::people::People;
 use crate::problem::Problem;
 use crate::{
-    Guard, Handle, auth, backup, browser, conflicts, events, faults, members, openapi, policies,
-    probes, publish, report, stream, users,
+    Guard, Handle, auth, backup, bookings, browser, conflicts, events, faults, members, openapi,
+    policies, probes, publish, report, stream, users,
 };
 
 /// What every route may use.
@@ -78,7 +78,7 @@ pub(crate) fn router(door: Door) -> Router {
 }
 
 /// Routes for the operator and for people with an app password.
-pub(crate) fn shared_routes() -> [(&'static str, MethodRouter<Door>); 17] {
+pub(crate) fn shared_routes() -> [(&'static str, MethodRouter<Door>); 23] {
     [
         ("/v1/publish", post(publish::publish)),
         ("/v1/events", get(events::list).post(events::create)),
@@ -90,6 +90,12 @@ pub(crate) fn shared_routes() -> [(&'static str, MethodRouter<Door>); 17] {
         ("/v1/members", get(members::list)),
         ("/v1/members/former", get(members::former)),
         ("/v1/status", get(members::status)),
+        ("/v1/resources", get(bookings::resources).post(bookings::add)),
+        ("/v1/resources/{id}", patch(bookings::edit)),
+        ("/v1/resources/{id}/accept", post(bookings::accept)),
+        ("/v1/resources/{id}/free", get(bookings::free)),
+        ("/v1/bookings", get(bookings::list).post(bookings::book)),
+        ("/v1/bookings/{uid}", delete(bookings::cancel)),
         ("/v1/report", get(report::report)),
         ("/v1/policies", get(policies::list)),
         ("/v1/policies/{id}", get(policies::read)),

@@ -1,6 +1,7 @@
 //! The calls that the running node answers: each returns the text to print.
 
 pub(crate) mod agenda;
+pub(crate) mod bookings;
 pub(crate) mod conflicts;
 pub(crate) mod event;
 pub(crate) mod ical;

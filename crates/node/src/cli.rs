@@ -88,6 +88,31 @@ pub enum Call {
     ///   fasti agenda --from 2024-04-01 --to 2024-04-30 --zone America/Denver
     #[command(verbatim_doc_comment)]
     Agenda(AgendaArgs),
+    /// Rooms, people and vehicles that can be booked
+    ///
+    ///   fasti resource add "Room 1" --buffer 10m
+    ///   fasti resource add Van --kind vehicle --stakeholders Denver,Boston
+    ///   fasti resource list
+    ///   fasti resource edit "Room 1" --capacity 2
+    #[command(verbatim_doc_comment)]
+    Resource {
+        /// What to do with them.
+        #[command(subcommand)]
+        call: ResourceCall,
+    },
+    /// Book a resource, for a new event or one that is there
+    ///
+    /// A booking of one's own room is settled at once. What is displaced says who has the time, and when it is
+    /// free next; `fasti event cancel UID` gives a booking up.
+    ///
+    ///   fasti book "Room 1" --start 2024-05-06T09:00 --duration PT1H --title Round --time-zone America/Denver
+    ///   fasti book Van --event UID
+    #[command(verbatim_doc_comment)]
+    Book(BookArgs),
+    /// Show bookings, and what is final of them
+    Bookings(BookingsArgs),
+    /// Show when a resource is free
+    Free(FreeArgs),
     /// Show policies and their approval: all of them, or one
     Policies {
         /// The publisher's number for it, such as YSP-2024
@@ -374,6 +399,114 @@ pub struct AddArgs {
     /// The whole event in JSCalendar, from a file or (-) from standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["title", "start", "duration", "time_zone", "calendar"])]
     pub json_event: Option<PathBuf>,
+}
+
+/// `fasti resource`
+#[derive(Debug, Subcommand)]
+pub enum ResourceCall {
+    /// Add something that can be booked
+    Add {
+        /// As people call it
+        name: String,
+        /// What it is
+        #[command(flatten)]
+        terms: TermsArgs,
+        /// The offices whose word counts, by name or id, with commas between them [default: this one alone]
+        #[arg(long, value_delimiter = ',', value_name = "OFFICE")]
+        stakeholders: Vec<String>,
+    },
+    /// List them
+    List,
+    /// Change one; capacity and buffers bind later bookings only
+    Edit {
+        /// Its name or id
+        resource: String,
+        /// Another name
+        #[arg(long)]
+        name: Option<String>,
+        /// What it is
+        #[command(flatten)]
+        terms: TermsArgs,
+        /// Propose an office that gets a say; all that have one must accept it
+        #[arg(long, value_name = "OFFICE")]
+        add: Option<String>,
+        /// Propose that an office has no say any more, such as one that is lost; for admins. If it is the only one
+        /// that has a say and only cut off, this can void what it believes settled
+        #[arg(long, value_name = "OFFICE")]
+        dismiss: Option<String>,
+    },
+    /// Accept a change of who has a say
+    Accept {
+        /// The resource's name or id
+        resource: String,
+        /// The proposal's id: `fasti resource list --json` shows it
+        proposal: String,
+    },
+}
+
+/// What a resource is.
+#[derive(Debug, Args)]
+pub struct TermsArgs {
+    /// room, person or vehicle [default: room]
+    #[arg(long)]
+    pub kind: Option<String>,
+    /// How many bookings it takes at a time [default: 1]
+    #[arg(long)]
+    pub capacity: Option<u32>,
+    /// Time that it needs before and after each booking, such as 10m
+    #[arg(long, value_parser = ttl_s, value_name = "TIME")]
+    pub buffer: Option<u64>,
+}
+
+/// `fasti book`
+#[derive(Debug, Args)]
+pub struct BookArgs {
+    /// The resource's name or id
+    pub resource: String,
+    /// An event that is there, by its uid: it is booked for when it takes place
+    #[arg(long, value_name = "UID")]
+    pub event: Option<String>,
+    /// When a new event begins, such as 2024-05-06T09:00
+    #[arg(long, required_unless_present = "event", conflicts_with = "event", value_parser = moment, value_name = "LOCAL")]
+    pub start: Option<String>,
+    /// How long it takes, in ISO 8601
+    #[arg(long, conflicts_with = "event", default_value = "PT1H")]
+    pub duration: String,
+    /// What people call it
+    #[arg(long, required_unless_present = "event", conflicts_with = "event")]
+    pub title: Option<String>,
+    /// The time zone of its start [default: this machine's]
+    #[arg(long, value_name = "ZONE")]
+    pub time_zone: Option<String>,
+}
+
+/// `fasti bookings`
+#[derive(Debug, Args)]
+pub struct BookingsArgs {
+    /// Only of this resource, by name or id
+    pub resource: Option<String>,
+    /// Only those in this state: tentative, settled, displaced or cancelled
+    #[arg(long)]
+    pub state: Option<String>,
+    /// The time zone to tell times in [default: this machine's]
+    #[arg(long, value_name = "ZONE")]
+    pub zone: Option<String>,
+}
+
+/// `fasti free`
+#[derive(Debug, Args)]
+pub struct FreeArgs {
+    /// The resource's name or id
+    pub resource: String,
+    /// From this day or local date-time on [default: today]
+    #[arg(long, value_parser = moment, value_name = "LOCAL")]
+    pub from: Option<String>,
+    /// To this day, or until this local date-time [default: the same day]
+    #[arg(long, value_parser = moment, value_name = "LOCAL")]
+    pub to: Option<String>,
+    /// The time zone to ask and to tell times in [default: this machine's]
+    #[arg(long, value_name = "ZONE")]
+    pub zone: Option<String>,
 }
 
 /// `fasti agenda`

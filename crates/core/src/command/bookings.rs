@@ -1,6 +1,6 @@
 //! What people ask about resources and bookings, and what they are answered.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Object;
 use crate::ids::{EntryHash, OfficeId, ResourceId};
@@ -66,7 +66,7 @@ pub struct BookingsQuery {
 }
 
 /// What a booking is, as far as this node knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BookingState {
     /// It holds its time, or asks for it, and may yet be displaced.

@@ -21,10 +21,7 @@ const DAYS: i64 = 6;
 const LIMIT: usize = 10_000;
 
 pub(crate) fn agenda(client: &Client, args: &AgendaArgs, json: bool) -> anyhow::Result<String> {
-    let zone = match &args.zone {
-        Some(zone) => zone.clone(),
-        None => TimeZone::system().iana_name().unwrap_or("UTC").to_owned(),
-    };
+    let zone = zone_name(args.zone.as_deref());
     let here = TimeZone::get(&zone).unwrap_or(TimeZone::UTC);
     let today = here.to_datetime(Timestamp::now()).date();
     let from = args.from.clone().unwrap_or_else(|| today.to_string());
@@ -60,6 +57,14 @@ pub(crate) fn agenda(client: &Client, args: &AgendaArgs, json: bool) -> anyhow::
     }
     let _ = writeln!(out, "{DIM}times in {}{DIM:#}", clean(&zone));
     Ok(out)
+}
+
+/// The zone that was named, or this machine's.
+pub(crate) fn zone_name(named: Option<&str>) -> String {
+    match named {
+        Some(zone) => zone.to_owned(),
+        None => TimeZone::system().iana_name().unwrap_or("UTC").to_owned(),
+    }
 }
 
 /// What is to be seen of events besides when they are.

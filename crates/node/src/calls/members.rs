@@ -59,7 +59,7 @@ pub(crate) fn remove(client: &Client, who: &str, json: bool) -> anyhow::Result<S
 }
 
 /// The one member of this name, or whose id begins so.
-fn find(members: &Value, who: &str) -> anyhow::Result<(String, String)> {
+pub(crate) fn find(members: &Value, who: &str) -> anyhow::Result<(String, String)> {
     let all = members.as_array().map_or(&[][..], Vec::as_slice).iter();
     let of = |member: &Value| (plain(&member["office"]), plain(&member["name"]));
     let all: Vec<(String, String)> = all.map(of).collect();
