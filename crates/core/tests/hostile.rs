@@ -501,6 +501,36 @@ fn forks_that_come_one_after_the_other_wait_for_each_other() {
     assert_eq!(world.event(ids[1], "policy-B").unwrap().event["title"], "B");
 }
 
+/// Found by the simulator: what admits somebody lies in the part of the other history that isn't asked for at first.
+#[test]
+fn another_history_that_admits_somebody_is_fetched_all_the_same() {
+    let (mut world, ids) = World::of(3);
+    let [denver, boston, _] = ids[..] else { unreachable!() };
+    world.publish(denver, "A", "2024-04-01");
+    let ticket = signer(150);
+    world.invite(denver, &ticket, "Late", i64::MAX).unwrap();
+    world.settle();
+    let mallory = Mallory::in_world_of(&mut world, &ids);
+    world.cut(denver, boston);
+    // One history admits, and goes on; the other doesn't.
+    let late = signer(50).office();
+    let admit = mallory.saying(&Statement::Admit(Admit::new(&world.network, late, &ticket)));
+    let links = vec![admit, mallory.honest.clone(), mallory.honest.clone()];
+    mallory.push(&mut world, denver, mallory.run(links));
+    mallory.push(&mut world, boston, mallory.run(vec![mallory.honest.clone()]));
+    assert_eq!(world.start_with(denver, 50, &ticket), late);
+    world.link(late, denver);
+    world.settle();
+    world.publish(late, "B", "2024-05-01");
+    world.settle();
+    world.link(denver, boston);
+    for _ in 0..4 {
+        world.settle();
+    }
+    assert_agreed(&mut world, &ids, 0);
+    assert!(world.event(boston, "policy-B").is_some());
+}
+
 /// Found by the simulator: each chunk put off the end of a fetch, whatever was in it, and one fetch runs at a
 /// time.
 #[test]

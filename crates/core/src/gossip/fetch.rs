@@ -127,8 +127,9 @@ impl Gossip {
                     self.fetch_done(ledger, now, from);
                 }
             }
-            Err(Refused::Missing(_)) => {
-                // What should have followed what we hold doesn't: there is another history.
+            Err(Refused::Missing(_) | Refused::UnknownAuthor(_)) => {
+                // What should have followed what we hold doesn't: there is another history, which may have admitted
+                // somebody before the part that was asked for.
                 if let Some(peer) = self.peers.get_mut(&from) {
                     let stray =
                         |run: &&Run| run.first > 1 && ledger.graph.index(&run.prev).is_none();
