@@ -290,7 +290,7 @@ impl Ledger {
 
     pub(crate) fn policy(&mut self, id: &str) -> Reply {
         let event = self.policy_event(id, &Condition::Always)?;
-        Ok(Answer::Policy(self.policy_view(&event)))
+        Ok(Answer::Policy(Box::new(self.policy_view(&event))))
     }
 
     /// All events that anything was said of, and all policies that were published.

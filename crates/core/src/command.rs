@@ -269,7 +269,7 @@ pub enum Answer {
         more: bool,
     },
     /// As it stands now.
-    Policy(PolicyView),
+    Policy(Box<PolicyView>),
     /// As asked.
     Policies(Vec<PolicyView>),
     /// As asked.

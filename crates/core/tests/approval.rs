@@ -46,7 +46,7 @@ fn policy(world: &mut World, at: OfficeId) -> PolicyView {
 #[track_caller]
 fn is_policy(reply: Reply) -> PolicyView {
     match reply.unwrap() {
-        Answer::Policy(policy) => policy,
+        Answer::Policy(policy) => *policy,
         other => panic!("{other:?}"),
     }
 }
@@ -249,7 +249,7 @@ fn what_is_no_approvers_to_say_counts_for_nothing() {
         }),
         Approval::Withdraw(Withdraw { uid: uid.clone() }),
         Approval::Propose(Propose { uid: uid.clone(), content: b"{ \"title\":\"x\"}".to_vec() }),
-        Approval::Propose(Propose { uid: uid.clone(), content: b"[]".to_vec() }),
+        Approval::Propose(Propose { uid, content: b"[]".to_vec() }),
         Approval::Propose(Propose { uid: " a".into(), content: good }),
     ];
     for (count, lie) in lies.into_iter().enumerate() {

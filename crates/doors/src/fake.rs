@@ -250,7 +250,7 @@ impl Calendar {
             Command::Withdraw { policy } => {
                 self.decide(&policy, PolicyState::Withdrawn, &Condition::Always)
             }
-            Command::Policy { policy } => Ok(Answer::Policy(self.policy(&policy)?)),
+            Command::Policy { policy } => Ok(Answer::Policy(Box::new(self.policy(&policy)?))),
             Command::Report(query) => Ok(Answer::Report(ReportView {
                 network: NetworkId([0xee; 32]),
                 office: OFFICE,
@@ -302,7 +302,7 @@ impl Calendar {
         let view = PolicyView { state, ..self.policy(id)? };
         self.check(&view.uid, condition)?;
         self.policies.insert(id.into(), view.clone());
-        Ok(Answer::Policy(view))
+        Ok(Answer::Policy(Box::new(view)))
     }
 
     fn publish(&mut self, event: &PolicyEvent) -> Result<Written, CommandError> {

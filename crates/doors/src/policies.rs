@@ -67,7 +67,7 @@ pub(crate) async fn withdraw(
 /// The policy as it stands after what was asked.
 async fn told(door: &Door, command: Command) -> Result<Json<PolicyView>, Problem> {
     match door.handle.ask(command).await? {
-        Answer::Policy(policy) => Ok(Json(policy)),
+        Answer::Policy(policy) => Ok(Json(*policy)),
         _ => Err(Problem::unexpected()),
     }
 }
