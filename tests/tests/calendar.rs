@@ -98,6 +98,7 @@ fn a_policy_is_proposed_approved_and_changed_and_every_office_says_so() {
     let mut cluster = Cluster::found(&fasti(), "Core").unwrap();
     cluster.join("Denver").unwrap();
     let [core, denver] = [0, 1].map(|at| cluster.nodes[at].dir().to_owned());
+    cluster.wait_until_equal().unwrap();
     says(
         &denver,
         &[

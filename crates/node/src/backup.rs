@@ -120,7 +120,10 @@ pub(crate) fn cells(contents: &Contents) -> Vec<(&'static str, print::Cell)> {
         ("office", print::cell(format!("{} ({})", head.name, head.office))),
         ("network", print::cell(head.network.to_string())),
         ("taken", print::cell(format!("{} by fasti {}", print::time(head.time), head.version))),
-        ("holds", print::cell(format!("{} entries in {} bytes", head.entries, contents.bytes))),
+        ("holds", {
+            let entries = if head.entries == 1 { "entry" } else { "entries" };
+            print::cell(format!("{} {entries} in {} bytes", head.entries, contents.bytes))
+        }),
         ("checksum", print::cell(hex::encode(contents.sha256))),
     ]
 }
