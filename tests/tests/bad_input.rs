@@ -145,7 +145,7 @@ fn programs_are_told_what_is_wrong_with_their_requests() {
         ("POST", "/v1/events", event(json!({ "start": 5 })), 422, "start"),
         ("POST", "/v1/events", event(json!({ "duration": "P1M" })), 422, "duration"),
         ("POST", "/v1/events", event(json!({ "uid": 7 })), 422, "uid"),
-        ("POST", "/v1/events", event(json!({ "uid": "a/b" })), 422, "uid"),
+        ("POST", "/v1/events", event(json!({ "uid": " a" })), 422, "uid"),
         ("POST", "/v1/events", event(json!({ "status": "maybe" })), 422, "status"),
         ("POST", "/v1/events", event(json!({ "description": long })), 413, "split"),
         ("PUT", "/v1/events/e", event(json!({ "uid": "f" })), 422, "uid"),

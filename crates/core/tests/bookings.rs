@@ -452,7 +452,7 @@ mod hostile {
             Reservation::Book(book(vec![slot(5, 6), slot(1, 2)])),
             Reservation::Book(book(vec![slot(5, 6), slot(5, 6)])),
             Reservation::Book(Book { resource: nowhere, ..book(many(1)) }),
-            Reservation::Book(Book { uid: "a/b".into(), ..book(many(1)) }),
+            Reservation::Book(Book { uid: " a".into(), ..book(many(1)) }),
             Reservation::Grant(Grant { resource, requests: vec![] }),
             Reservation::Grant(Grant { resource, requests: vec![EntryHash([1; 32]); 257] }),
             Reservation::Propose(Propose { resource, add: None, dismiss: None }),
