@@ -397,8 +397,12 @@ impl World {
             // What it meant to clear may be gone with those who wrote it.
             let counts =
                 [Standing::Applied, Standing::Void(Void::NoEffect)].contains(&row.standing);
-            let belongs = admissions.contains_key(&author) && !removed.contains(&author);
-            if honest && answered && !counts && belongs {
+            // One that was admitted again, as its first sponsor was removed, belongs from then on.
+            let belongs = || {
+                let mut all = admissions.get(&author).into_iter().flatten();
+                !removed.contains(&author) && all.any(|it| held.lies_over(at, *it))
+            };
+            if honest && answered && !counts && belongs() {
                 return broken(format!(
                     "entry {:?} of office {:?} was answered for, and counts for nothing ({:?})",
                     row.hash,
