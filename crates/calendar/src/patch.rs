@@ -31,7 +31,7 @@ pub enum PatchError {
 
 /// What overrides leave alone: RFC 8984, 4.3.5 has it ignored. `excluded` is for the occurrence as a
 /// whole.
-const NOT_OVERRIDDEN: &[&str] = &[
+pub(crate) const NOT_OVERRIDDEN: &[&str] = &[
     "@type",
     "excludedRecurrenceRules",
     "method",

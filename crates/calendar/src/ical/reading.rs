@@ -9,6 +9,7 @@ use super::Problem;
 use super::lines::{Component, Line};
 use super::values::{self, Clock, When};
 use super::zones::Zones;
+use crate::patch::NOT_OVERRIDDEN;
 use crate::{Object, Zone};
 
 /// A component as an object, without the overrides that other components say.
@@ -16,26 +17,6 @@ pub(super) struct Read {
     pub(super) object: Object,
     pub(super) clock: Clock,
 }
-
-/// The members of an event that no override may patch (RFC 8984, 4.3.5), and those that are of the series.
-const NOT_PATCHED: [&str; 16] = [
-    "@type",
-    "excludedRecurrenceRules",
-    "method",
-    "privacy",
-    "prodId",
-    "recurrenceId",
-    "recurrenceIdTimeZone",
-    "recurrenceOverrides",
-    "recurrenceRules",
-    "relatedTo",
-    "replyTo",
-    "sentBy",
-    "timeZones",
-    "uid",
-    "start",
-    "timeZone",
-];
 
 /// Reads an event or a task: the component that describes the whole, and those that describe single occurrences.
 /// What can't be read of it is added to `bad`; an error, if nothing can.
@@ -93,7 +74,11 @@ fn patch(series: &Object, other: Object, id: &str) -> Object {
     if other.get("timeZone") != series.get("timeZone") {
         patch.insert("timeZone".into(), json!(other.get("timeZone")));
     }
-    let patched = |name: &&String| !NOT_PATCHED.contains(&name.as_str());
+    // When it starts, and where that is told, is above.
+    let patched = |name: &&String| {
+        let name = name.as_str();
+        !NOT_OVERRIDDEN.contains(&name) && !matches!(name, "start" | "timeZone")
+    };
     for name in series.keys().filter(patched) {
         if !other.contains_key(name) {
             patch.insert(name.clone(), Value::Null);
