@@ -75,6 +75,16 @@ impl Approval {
         }
     }
 
+    /// All policies that it is about.
+    pub(crate) fn uids(&self) -> impl Iterator<Item = &String> {
+        let (uid, others) = match self {
+            Self::Propose(it) => (&it.uid, &[][..]),
+            Self::Approve(it) => (&it.uid, &it.supersedes[..]),
+            Self::Withdraw(it) => (&it.uid, &[][..]),
+        };
+        std::iter::once(uid).chain(others)
+    }
+
     /// Whether it is as this program writes it.
     pub(crate) fn is_sound(&self) -> bool {
         let is_content = |content: &[u8]| {
@@ -149,6 +159,11 @@ pub(crate) struct Approvals {
 }
 
 impl Approvals {
+    /// Whether anything was said of this policy.
+    pub(crate) fn knows(&self, uid: &str) -> bool {
+        self.policies.contains_key(uid)
+    }
+
     /// Whether an office has a proposal of its own under these.
     pub(crate) fn has_proposed(
         &self,
@@ -264,7 +279,7 @@ impl Ledger {
         self.policy(id)
     }
 
-    fn check_approver(&self, what: &str) -> Result<(), CommandError> {
+    pub(crate) fn check_approver(&self, what: &str) -> Result<(), CommandError> {
         let member = self.roster.member(&self.office());
         if member.is_some_and(|member| member.roles.contains(&Role::Approver)) {
             return Ok(());
@@ -299,6 +314,40 @@ impl Ledger {
         let uids = self.policy_uids(None).unwrap_or_default();
         let events = uids.iter().filter_map(|uid| views::event(self, uid));
         events.collect::<Vec<_>>().iter().map(|event| self.policy_view(event)).collect()
+    }
+
+    /// A policy as it stands, by its event; what was written must have been applied.
+    pub(crate) fn policy_now(&self, uid: &str) -> Option<PolicyView> {
+        views::event(self, uid).map(|event| self.policy_view(&event))
+    }
+
+    /// Whether what was approved isn't what shows, or isn't one thing.
+    pub(crate) fn is_contested_policy(&self, uid: &str) -> bool {
+        self.policy_now(uid).is_some_and(|policy| policy.changed || policy.disputed)
+    }
+
+    /// What else than an approval was decided of a policy and stands, in words.
+    pub(crate) fn other_decisions(&self, uid: &str) -> Vec<(Index, String)> {
+        let Some(policy) = self.approvals.policies.get(uid) else { return Vec::new() };
+        let decision = |at: &Index| match &policy.said[at].what {
+            What::Withdrawn => Some((*at, "withdrawn".to_owned())),
+            What::Superseded(by) => {
+                Some((*at, format!("superseded by {}", policy::id_of(by).unwrap_or(by))))
+            }
+            What::Proposed(_) | What::Approved(_) => None,
+        };
+        let mut decisions: Vec<_> = policy.decisions.iter().filter_map(decision).collect();
+        decisions.sort_by_key(|(at, _)| self.graph.node(*at).hash);
+        decisions
+    }
+
+    /// Approves what shows.
+    pub(crate) fn approve_as_it_is(
+        &mut self,
+        context: Context,
+        uid: &str,
+    ) -> Result<(), CommandError> {
+        self.approve(context, uid, &[], &Condition::Always).map(|_| ())
     }
 
     fn policy_view(&self, event: &EventView) -> PolicyView {

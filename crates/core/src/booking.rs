@@ -129,11 +129,6 @@ impl Bookings {
         }
     }
 
-    /// How many claims are displaced.
-    pub(crate) fn displaced(&self) -> u64 {
-        self.dockets().map(|docket| docket.held().displaced).sum()
-    }
-
     /// On which resources an event has bookings.
     pub(crate) fn of_event(&self, uid: &str) -> impl Iterator<Item = ResourceId> {
         self.by_uid.get(uid).into_iter().flatten().copied()

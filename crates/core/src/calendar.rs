@@ -97,7 +97,8 @@ impl Ledger {
         condition: &Condition,
     ) -> Result<Written, CommandError> {
         let present = self.existing(uid, condition)?;
-        let patch = Object::from_iter([("status".to_owned(), json!("cancelled"))]);
+        let status = present.view.as_ref().map_or("status", |view| event::status_of(&view.event));
+        let patch = Object::from_iter([(status.to_owned(), json!("cancelled"))]);
         self.apply(context, uid, &present, |flat| event::merge_patch(flat, &patch))
     }
 
@@ -110,37 +111,36 @@ impl Ledger {
         Ok(present)
     }
 
-    /// Decides a conflict: writes the value over all that are there.
-    pub(crate) fn resolve(
+    /// Writes a field over all values that it has, whichever shows: that is what ends a conflict.
+    pub(crate) fn write_value(
         &mut self,
         context: Context,
-        id: &str,
-        keep: &Value,
+        uid: &str,
+        path: &str,
+        value: Value,
     ) -> Result<Written, CommandError> {
-        let key =
-            self.conflicts.iter().find(|(uid, path)| views::conflict_id(uid, path) == id).cloned();
-        let Some((uid, path)) = key else {
-            self.bookings.refresh();
-            let is_booking = views::bookings::displaced(self).iter().any(|it| it.id == id);
-            return Err(match is_booking {
-                true => invalid(
-                    "id",
-                    "this is a displaced booking: book another time for its event, or cancel it"
-                        .into(),
-                ),
-                false => CommandError::UnknownConflict(id.to_owned()),
-            });
-        };
-        let present = self.present(&uid);
-        self.apply(context, &uid, &present, |flat| {
-            let patch = nested(&path, keep.clone());
-            let mut edits = event::merge_patch(flat, &patch)?;
-            // The present value is written again: that is what ends the conflict.
-            if let Some(leaf) = flat.get(&path) {
-                edits.entry(path.clone()).or_insert_with(|| Some(leaf.clone()));
+        let present = self.present(uid);
+        self.apply(context, uid, &present, |flat| {
+            let mut edits = event::merge_patch(flat, &nested(path, value))?;
+            if let Some(leaf) = flat.get(path) {
+                edits.entry(path.to_owned()).or_insert_with(|| Some(leaf.clone()));
             }
             Ok(edits)
         })
+    }
+
+    /// Makes an event what it was, but for how it was written in another program.
+    pub(crate) fn restore(
+        &mut self,
+        context: Context,
+        uid: &str,
+        content: Object,
+    ) -> Result<(), CommandError> {
+        let present = self.present(uid);
+        let mut wanted = event::flatten(&content)?;
+        let kept = present.flat.iter().filter(|(path, _)| event::is_kept(path));
+        wanted.extend(kept.map(|(path, leaf)| (path.clone(), leaf.clone())));
+        self.apply(context, uid, &present, |flat| Ok(event::replace(flat, &wanted))).map(|_| ())
     }
 
     /// Writes the edits, unless the event would not be valid or nothing would change.
@@ -170,8 +170,10 @@ impl Ledger {
             .write_edits(uid, edits, context.fresh, context.time)
             .map_err(|TooLarge(size)| CommandError::TooLarge { size, max: BODY_BYTES_MAX })?;
         // Whatever it was edited by: who cancels gives up what was booked.
-        if shown.get("status").is_some_and(|status| status == "cancelled") {
+        if event::takes_no_place(&shown) {
             self.release(context, uid)?;
+        } else if self.bookings.of_event(uid).next().is_some() {
+            self.follow(context, uid)?;
         }
         // A removal leaves no field behind that could say when it was: what shows then is left to what
         // stands in the document.

@@ -1,11 +1,13 @@
 //! What people and programs ask of a node, and what it answers. Every door speaks these.
 
 mod bookings;
+mod conflicts;
 
 pub use bookings::{
     BookRequest, BookingState, BookingView, BookingsQuery, FreeView, NewResource, ProposalView,
     ResourceEdit, ResourceView, StakeholderView, WinnerView,
 };
+pub use conflicts::{ChoiceView, ConflictKind, ConflictValue, ConflictView};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -47,12 +49,11 @@ pub enum Command {
         /// When to write at all.
         condition: Condition,
     },
-    /// Decide a conflict: write the chosen value once more, on top of all that are there. Answered with
-    /// [`Reply::Written`].
+    /// Decide a conflict, by an entry on top of all that was said. Answered with [`Reply::Written`].
     Resolve {
         /// The conflict's id.
         conflict: String,
-        /// The value to keep: one of the conflict's, or any other.
+        /// One of the conflict's choices; of a field's also any other value.
         keep: Value,
     },
     /// Promise membership to the holder of a ticket; for admins. Answered with [`Reply::Invited`].
@@ -329,36 +330,6 @@ pub struct OccurrenceView {
     pub ends_at: String,
     /// JSCalendar, as this occurrence has it.
     pub event: Object,
-}
-
-/// A field that was edited two ways.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct ConflictView {
-    /// Names it on every node, for as long as it is open.
-    pub id: String,
-    /// The event.
-    pub uid: String,
-    /// The event's title, for people.
-    pub title: String,
-    /// The field, as a JSON Pointer without the leading slash (`locations/1/name`).
-    pub path: String,
-    /// The values; the first is the one that shows everywhere until someone decides.
-    pub values: Vec<ConflictValue>,
-}
-
-/// One of the values of a conflict.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct ConflictValue {
-    /// The value; null where the field would be absent.
-    pub value: Value,
-    /// Who wrote it.
-    pub office: OfficeId,
-    /// The office's name.
-    pub name: String,
-    /// When, by the author's clock (milliseconds since 1970).
-    pub time: i64,
-    /// In which entry.
-    pub entry: EntryHash,
 }
 
 /// The life of a policy.

@@ -178,6 +178,34 @@ pub(crate) fn is_path(path: &str) -> bool {
         && !path.chars().any(char::is_control)
 }
 
+/// The fields that say how an event, or a task, stands.
+pub(crate) const STATUSES: [&str; 2] = ["status", "progress"];
+
+/// Which of them an event has.
+pub(crate) fn status_of(event: &Object) -> &'static str {
+    let is_task = event.get("@type").is_some_and(|it| it == "Task");
+    STATUSES[usize::from(is_task)]
+}
+
+pub(crate) fn is_status(path: &str) -> bool {
+    STATUSES.contains(&path)
+}
+
+/// Whether an event is cancelled.
+pub(crate) fn takes_no_place(event: &Object) -> bool {
+    event.get(status_of(event)).is_some_and(|status| status == "cancelled")
+}
+
+/// Whether a field only says how the event was written in another program.
+pub(crate) fn is_kept(path: &str) -> bool {
+    path.starts_with("fasti:icalendar/")
+}
+
+/// Whether a status says that an event doesn't take place.
+pub(crate) fn is_cancelled(status: &Leaf) -> bool {
+    matches!(status, Leaf::Text(text) if text == "cancelled")
+}
+
 /// Whether a text can name an event.
 pub fn is_uid(uid: &str) -> bool {
     (1..=UID_BYTES_MAX).contains(&uid.len())

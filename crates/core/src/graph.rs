@@ -89,7 +89,18 @@ impl Graph {
     }
 
     pub(crate) fn by_change(&self, hash: &Hash) -> Option<&Node> {
-        self.by_change.get(hash).map(|index| self.node(*index))
+        self.index_by_change(hash).map(|index| self.node(index))
+    }
+
+    pub(crate) fn index_by_change(&self, hash: &Hash) -> Option<Index> {
+        self.by_change.get(hash).copied()
+    }
+
+    /// The first entries of the histories of a log that part at this place.
+    pub(crate) fn histories_at(&self, log: &LogId, seq: u64) -> Vec<Index> {
+        let branches = self.logs.get(log).into_iter().flat_map(|log| &log.branches);
+        let starts = branches.filter_map(|it| self.index(&self.branch_at(*it).start?));
+        starts.filter(|at| self.node(*at).seq == seq).collect()
     }
 
     /// How many histories all logs have.

@@ -16,6 +16,7 @@ use crate::approval::{Approval, Approvals};
 use crate::booking::Bookings;
 use crate::document::{self, Broken, ChangePlace, Derived, Document};
 use crate::entry::{Entry, Run, Signer, Verifier};
+use crate::event;
 use crate::graph::{Graph, Index, NextInLog};
 use crate::ids::{EntryHash, LogId, NetworkId, OfficeId};
 use crate::removal::{Verdict, understood};
@@ -36,8 +37,19 @@ pub(crate) struct Ledger {
     /// When events take place, for whoever asks for a range: see `agenda`.
     pub(crate) agenda: EventIndex,
     pub(crate) bookings: Bookings,
+    /// Events that were changed since their bookings were looked at.
+    pub(crate) unfollowed: BTreeSet<String>,
     pub(crate) document: Document,
+    /// Fields that were edited two ways; with an empty path, events that were cancelled and edited at once.
     pub(crate) conflicts: BTreeSet<(String, String)>,
+    /// Policies of which what was approved isn't what shows, or isn't one.
+    pub(crate) contested: BTreeSet<String>,
+    /// Policies that may have become, or ceased to be, one of those.
+    watched: BTreeSet<String>,
+    /// Histories beside others of which an admin said that they were looked into.
+    pub(crate) reviewed: BTreeSet<EntryHash>,
+    /// The entries that changed each event.
+    pub(crate) history: BTreeMap<Box<str>, Vec<Index>>,
     /// Something came that changes what earlier entries count for (a fork, a removal): nothing is judged any
     /// more, and all is to be judged anew from the disk.
     pub(crate) stale: bool,
@@ -73,11 +85,19 @@ pub(crate) struct Ledger {
     writes: Vec<Write>,
     fresh: Vec<Run>,
     appended: Vec<Appended>,
-    /// Fields that were written in this step, apart from those of new events: they may be in conflict.
-    dirty: BTreeMap<String, BTreeSet<String>>,
+    /// Events that were changed in this step, apart from new ones: they may be in conflict.
+    dirty: BTreeMap<String, Changed>,
     /// Whether members or tickets changed.
     pub(crate) roster_changed: bool,
     pub(crate) alarms: Vec<String>,
+}
+
+/// What was changed of an event.
+#[derive(Default)]
+struct Changed {
+    paths: BTreeSet<String>,
+    /// By which entries.
+    by: Vec<Index>,
 }
 
 /// Where an entry stands in its log.
@@ -149,8 +169,13 @@ impl Ledger {
             approvals: Approvals::default(),
             agenda: EventIndex::default(),
             bookings: Bookings::default(),
+            unfollowed: BTreeSet::new(),
             document: Document::new(),
             conflicts: BTreeSet::new(),
+            contested: BTreeSet::new(),
+            watched: BTreeSet::new(),
+            reviewed: BTreeSet::new(),
+            history: BTreeMap::new(),
             stale: false,
             judging_due: false,
             takes_forks: true,
@@ -350,10 +375,20 @@ impl Ledger {
         if row.standing != Standing::Applied {
             return index;
         }
+        for uid in row.applied.iter().flat_map(|it| &it.uids) {
+            self.history.entry(uid.as_str().into()).or_default().push(index);
+            if self.approvals.knows(uid) {
+                self.watched.insert(uid.clone());
+            }
+        }
         let Self { graph, roster, approvals, bookings, .. } = self;
         match statement {
             Statement::Change(_) => {}
-            Statement::Approval(said) => approvals.fold(graph, author, said, index),
+            Statement::Approval(said) => {
+                approvals.fold(graph, author, said, index);
+                self.watched.extend(said.uids().cloned());
+            }
+            Statement::Review(review) => self.reviewed.extend(&review.histories),
             Statement::Reservation(said) => {
                 let origin = |office| roster.origin(graph, office, &[index]);
                 bookings.take(graph, index, author, said, origin);
@@ -614,8 +649,13 @@ impl Ledger {
         };
         for (uid, touched) in touched {
             self.agenda.changed(&uid);
+            if self.bookings.of_event(&uid).next().is_some() {
+                self.unfollowed.insert(uid.clone());
+            }
             if !touched.created {
-                self.dirty.entry(uid).or_default().extend(touched.paths);
+                let changed = self.dirty.entry(uid).or_default();
+                changed.paths.extend(touched.paths);
+                changed.by.push(index);
             }
         }
         Ok(applied)
@@ -632,7 +672,7 @@ impl Ledger {
     /// staged until someone reads.
     pub(crate) fn finish(&mut self) -> Finished {
         self.seal();
-        if !self.dirty.is_empty() && !self.stale {
+        if !(self.dirty.is_empty() || self.stale) {
             self.settle_all();
         }
         Finished {
@@ -645,8 +685,14 @@ impl Ledger {
     /// Makes sure that all events can be read as they stand, and their conflicts.
     pub(crate) fn settle_all(&mut self) {
         self.flush();
-        for (uid, paths) in std::mem::take(&mut self.dirty) {
-            self.find_conflicts(uid, paths);
+        for (uid, changed) in std::mem::take(&mut self.dirty) {
+            self.find_conflicts(&uid, changed);
+        }
+        for uid in std::mem::take(&mut self.watched) {
+            match self.is_contested_policy(&uid) {
+                true => self.contested.insert(uid),
+                false => self.contested.remove(&uid),
+            };
         }
     }
 
@@ -657,20 +703,65 @@ impl Ledger {
         }
     }
 
-    fn find_conflicts(&mut self, uid: String, paths: BTreeSet<String>) {
-        let maps = self.document.maps(&uid, None);
+    fn find_conflicts(&mut self, uid: &str, changed: Changed) {
+        let cancelled = self.is_cancelled_at_once(uid, &changed);
+        self.note_conflict(uid, "", cancelled);
+        let maps = self.document.maps(uid, None);
         // How an event was written elsewhere is no question for people.
-        for path in paths.into_iter().filter(|path| !path.starts_with("fasti:icalendar/")) {
-            let values = self.document.values(&maps, &path);
+        let paths = changed.paths.iter().filter(|path| !event::is_kept(path));
+        for path in paths {
+            let values = self.document.values(&maps, path);
             let open = values.windows(2).any(|pair| pair[0].0 != pair[1].0);
-            let key = (uid.clone(), path);
-            let changed =
-                if open { self.conflicts.insert(key.clone()) } else { self.conflicts.remove(&key) };
-            if changed {
-                let (uid, path) = key;
-                self.writes.push(Write::Conflict { uid, path, open });
-            }
+            self.note_conflict(uid, path, open);
         }
+    }
+
+    /// Whether an event is cancelled, and was edited by somebody who did not know that.
+    fn is_cancelled_at_once(&self, uid: &str, changed: &Changed) -> bool {
+        let cancelled_by = self.cancelled_by(uid);
+        if cancelled_by.is_empty() {
+            return false;
+        }
+        // Only an entry about that ends it, or makes earlier ones count that didn't.
+        let anew = changed.paths.iter().any(|path| event::is_status(path));
+        let entries = if anew { self.history_of(uid) } else { &changed.by };
+        let was_open = !anew && self.conflicts.contains(&(uid.to_owned(), String::new()));
+        was_open || entries.iter().any(|at| self.is_beside(*at, &cancelled_by))
+    }
+
+    fn note_conflict(&mut self, uid: &str, path: &str, open: bool) {
+        let key = (uid.to_owned(), path.to_owned());
+        let changed =
+            if open { self.conflicts.insert(key.clone()) } else { self.conflicts.remove(&key) };
+        if changed {
+            let (uid, path) = key;
+            self.writes.push(Write::Conflict { uid, path, open });
+        }
+    }
+
+    /// The entries that changed an event, in the order in which they came.
+    pub(crate) fn history_of(&self, uid: &str) -> &[Index] {
+        self.history.get(uid).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether none of these entries lies under this one, or over it.
+    pub(crate) fn is_beside(&self, at: Index, others: &[Index]) -> bool {
+        let knows = |a: Index, b: Index| a >= b && self.graph.is_under(b, &[a]);
+        others.iter().all(|other| !knows(at, *other) && !knows(*other, at))
+    }
+
+    /// The entries by which an event is cancelled.
+    pub(crate) fn cancelled_by(&self, uid: &str) -> Vec<Index> {
+        let maps = self.document.maps(uid, None);
+        let cancelled = |path| {
+            let values = self.document.values(&maps, path);
+            // What shows counts.
+            let shows = values.last().is_some_and(|(leaf, _)| event::is_cancelled(leaf));
+            let values =
+                values.into_iter().filter(move |(leaf, _)| shows && event::is_cancelled(leaf));
+            values.filter_map(|(_, id)| self.graph.index_by_change(&self.document.change_of(&id)?))
+        };
+        event::STATUSES.into_iter().flat_map(cancelled).collect()
     }
 }
 

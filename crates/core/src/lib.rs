@@ -25,7 +25,7 @@
 //! | `event`, `document` | JSCalendar as fields; fields in Automerge |
 //! | `ledger` | one gate for all entries; keeps the above in step |
 //! | `resource`, `booking` | what entries say of rooms and the like; who holds what, and what is final |
-//! | `policy`, `calendar`, `reserve`, `views` | what people ask: writes and answers |
+//! | `policy`, `calendar`, `reserve`, `conflict`, `views` | what people ask: writes and answers |
 //! | `codec`, `join`, `message`, `notice`, `board`, `pending`, `gossip`, `overlay` | how things get around |
 //! | `log`, `row` | entries on disk, and chunks cut from them |
 //! | `command`, `step`, `machine`, `opening` | the way in, the way out, the machine, and how it starts |
@@ -39,6 +39,7 @@ mod booking;
 mod calendar;
 mod codec;
 pub mod command;
+mod conflict;
 mod document;
 pub mod entry;
 pub mod event;

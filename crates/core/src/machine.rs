@@ -89,6 +89,11 @@ const JUDGE_PAUSE: u64 = 10;
 const JUDGE_PAUSE_MIN: u64 = 3 * SECOND;
 const JUDGE_PAUSE_MAX: u64 = 600 * SECOND;
 
+/// How often a node looks whether what it has booked reaches as far ahead as it should, and how many events it looks at
+/// before it does anything else.
+const FOLLOW_EVERY: u64 = 86_400 * SECOND;
+const FOLLOW_AT_ONCE: usize = 32;
+
 /// Changes that are applied to the document together when there is time: few enough that whoever reads
 /// before doesn't notice, and enough to share most of what a batch costs. Drawn anew each time, so that nodes
 /// on one machine don't all do it at the same moment.
@@ -124,6 +129,8 @@ pub struct Core {
     settled: bool,
     /// How many entries were held when nobody waited for our word.
     granted: Index,
+    /// When all our bookings were last looked at.
+    followed: Option<Instant>,
     /// The moment of the first input.
     started: Option<Instant>,
     /// All was judged again when it was opened, from this moment on.
@@ -235,6 +242,7 @@ impl Core {
             parked: Vec::new(),
             settled: stored.kept.settled,
             granted: 0,
+            followed: None,
             started: None,
             judged_again: (!reloaded).then_some(now.monotonic),
             admitted: None,
@@ -294,6 +302,33 @@ impl Core {
             self.parked = parked.collect();
         }
         self.grant(now);
+        self.follow(now);
+    }
+
+    /// Makes our bookings follow events that others moved, and go on as time does.
+    fn follow(&mut self, now: Now) {
+        if self.followed.is_none_or(|last| last.after(FOLLOW_EVERY) <= now.monotonic) {
+            self.followed = Some(now.monotonic);
+            self.ledger.follow_all();
+        }
+        if !self.owes_following() || self.ledger.stale || !self.may_write(now) {
+            return;
+        }
+        let context = Context { fresh: self.fresh, time: now.wall };
+        for _ in 0..FOLLOW_AT_ONCE {
+            let Some(uid) = self.ledger.unfollowed.pop_first() else { return };
+            if let Err(error) = self.ledger.follow(context, &uid) {
+                let alarm = format!("the bookings of event {uid:?} don't follow it: {error}");
+                self.ledger.alarms.push(alarm);
+            }
+        }
+    }
+
+    fn owes_following(&mut self) -> bool {
+        if !self.ledger.may_write() {
+            self.ledger.unfollowed.clear();
+        }
+        !self.ledger.unfollowed.is_empty()
     }
 
     /// Grants what others asked for.
@@ -362,6 +397,12 @@ impl Core {
         let mut due = self.gossip.next_due();
         if !self.parked.is_empty() || !self.settled && self.owes_grants() {
             due = due.min((self.patience_ends(), "nobody knows of our log"));
+        }
+        if let Some(followed) = self.followed {
+            due = due.min((followed.after(FOLLOW_EVERY), "follow events"));
+        }
+        if self.settled && !self.ledger.unfollowed.is_empty() {
+            due = due.min((Instant::default(), "follow events"));
         }
         if self.ledger.judging_due {
             let pause_ends = self.started.unwrap_or_default().after(self.judging_pause());
@@ -610,7 +651,7 @@ impl Core {
             Command::Conflicts => {
                 ledger.settle_all();
                 ledger.bookings.refresh();
-                Ok(Answer::Conflicts(views::conflicts(ledger)))
+                Ok(Answer::Conflicts(ledger.conflicts()))
             }
             Command::Remove { office } => self.remove(context, office),
             Command::Succeed(succeed) => self.succeed(context, succeed),

@@ -1,10 +1,18 @@
 //! Commands on resources and bookings: from what people ask to what is said of resources. Leaves to `booking` what
 //! becomes of it, and to `calendar` the events.
 
+use std::sync::Arc;
+
+use fasti_calendar::{Occurrence, Series, Zone};
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use serde_json::{Value, json};
+
 use crate::booking::{Docket, Key, Span};
 use crate::calendar::{Context, check_uid, invalid};
-use crate::command::{BookRequest, CommandError, Condition, NewResource, ResourceEdit};
+use crate::command::{BookRequest, CommandError, Condition, NewResource, Object, ResourceEdit};
 use crate::entry::BODY_BYTES_MAX;
+use crate::event;
 use crate::ids::{EntryHash, OfficeId, ResourceId};
 use crate::ledger::{Ledger, TooLarge};
 use crate::resource::{
@@ -13,7 +21,12 @@ use crate::resource::{
 };
 use crate::roster::is_name;
 use crate::statement::{Role, Statement};
+use crate::views;
 
+/// How far ahead a series is booked: 400 days, in seconds.
+const HORIZON: i64 = 400 * 86_400;
+/// The time zone in which an event without one is booked: a member of the event.
+const ZONE: &str = "fasti:zone";
 /// How far apart the ends of a question about free time may be: what is free must fit into an answer.
 const FREE_SPAN_MAX: i64 = 367 * 86_400;
 
@@ -190,35 +203,177 @@ impl Ledger {
         context: Context,
         request: BookRequest,
     ) -> Result<String, CommandError> {
-        let BookRequest { resource, uid, event, mut slots } = request;
+        let BookRequest { resource, uid, event, mut slots, zone } = request;
         check_uid(&uid)?;
         let resource = self.resource(&resource)?;
         slots.sort();
         slots.dedup();
         check_slots(&slots)?;
-        match event {
-            Some(event) => self.put(context, &uid, event, &Condition::Always).map(|_| ())?,
-            None if self.document.fields(&uid).is_none() && !self.document.is_staged(&uid) => {
-                return Err(CommandError::UnknownEvent(uid));
+        let of_event = slots.is_empty();
+        let mut times = Times { slots, from: i64::MIN };
+        if of_event {
+            let mut event = match &event {
+                Some(event) => event.clone(),
+                None => self.event_of(&uid)?,
+            };
+            if let Some(zone) = &zone {
+                event.insert(ZONE.into(), json!(zone));
             }
-            None => {}
+            times = Times::of(&event, context.time)?;
         }
+        let zone = zone.filter(|_| of_event);
+        match (event, zone) {
+            (Some(mut event), zone) => {
+                event.extend(
+                    zone.filter(|_| is_floating(&event)).map(|zone| (ZONE.into(), json!(zone))),
+                );
+                self.put(context, &uid, event, &Condition::Always).map(|_| ())?;
+            }
+            (None, Some(zone)) if is_floating(&self.event_of(&uid)?) => {
+                let patch = Object::from_iter([(ZONE.to_owned(), json!(zone))]);
+                self.patch(context, &uid, patch, &Condition::Always).map(|_| ())?;
+            }
+            (None, _) => self.event_of(&uid).map(|_| ())?,
+        }
+        self.claim(context, resource, &uid, times, true)?;
+        Ok(uid)
+    }
+
+    fn event_of(&mut self, uid: &str) -> Result<Object, CommandError> {
+        self.settle(uid);
+        let view = views::event(self, uid);
+        view.map(|view| view.event).ok_or_else(|| CommandError::UnknownEvent(uid.to_owned()))
+    }
+
+    /// Makes these times what this office has booked for an event. What a person gave up before is claimed again only
+    /// if one asks for it.
+    fn claim(
+        &mut self,
+        context: Context,
+        resource: ResourceId,
+        uid: &str,
+        times: Times,
+        is_asked: bool,
+    ) -> Result<(), CommandError> {
+        self.bookings.refresh();
         let own = self.origin();
         let docket = self.docket(&resource)?;
+        let Times { slots: mut claims, from } = times;
         let mut releases: Vec<ClaimId> = Vec::new();
-        for key in live(docket, &uid, |author| *author == own) {
-            match slots.binary_search(docket.slot(key)) {
-                Ok(place) => drop(slots.remove(place)),
-                Err(_) => releases.push(docket.id(key)),
+        for key in live(docket, uid, |author| *author == own) {
+            let slot = docket.slot(key);
+            match claims.binary_search(slot) {
+                // Nothing but a new claim helps one that is displaced for good.
+                Ok(_) if is_asked && docket.is_out(key) => releases.push(docket.id(key)),
+                Ok(place) => drop(claims.remove(place)),
+                Err(_) if slot.end > from => releases.push(docket.id(key)),
+                Err(_) => {}
             }
+        }
+        if !is_asked {
+            claims.retain(|slot| !docket.was_given_up(uid, &own, &slot.occurrence));
         }
         releases.sort();
         releases.truncate(CLAIMS_MAX);
-        if !(slots.is_empty() && releases.is_empty()) {
-            let book = Book { resource, uid: uid.clone(), releases, claims: slots };
+        if !(claims.is_empty() && releases.is_empty()) {
+            let book = Book { resource, uid: uid.to_owned(), releases, claims };
             self.reserve(context, Reservation::Book(book))?;
         }
         self.bookings.refresh();
+        Ok(())
+    }
+
+    // ---- Bookings follow their events ----
+
+    /// Makes what this office has booked for an event follow it, wherever it was moved; and books what has come within
+    /// reach of a series.
+    pub(crate) fn follow(&mut self, context: Context, uid: &str) -> Result<(), CommandError> {
+        self.unfollowed.remove(uid);
+        let own = self.origin();
+        let has_booked = |id: &ResourceId| {
+            let docket = self.bookings.docket(id);
+            docket.is_some_and(|it| live(it, uid, |author| *author == own).next().is_some())
+        };
+        let resources: Vec<ResourceId> = self.bookings.of_event(uid).filter(has_booked).collect();
+        if resources.is_empty() {
+            return Ok(());
+        }
+        let event = self.event_of(uid)?;
+        if event::takes_no_place(&event) {
+            return self.release(context, uid);
+        }
+        // An event that takes no time any more keeps what it has.
+        let Ok(times) = Times::of(&event, context.time) else { return Ok(()) };
+        let mut all = resources.into_iter();
+        all.try_for_each(|resource| self.claim(context, resource, uid, times.clone(), false))
+    }
+
+    /// Looks again at all events for which this office has booked.
+    pub(crate) fn follow_all(&mut self) {
+        let own = self.origin();
+        let booked = self.bookings.dockets().flat_map(|docket| {
+            let own = docket.books().iter().filter(|it| it.author == own);
+            own.map(|it| it.uid.clone())
+        });
+        let booked: Vec<String> = booked.collect();
+        self.unfollowed.extend(booked);
+    }
+
+    // ---- What is displaced ----
+
+    /// Whether a displaced claim can be moved by moving its event.
+    pub(crate) fn can_move(&self, docket: &Docket, key: Key) -> bool {
+        let event = views::event(self, &docket.book(key.book).uid);
+        event.is_some_and(|view| {
+            let event = &view.event;
+            event.get("showWithoutTime") != Some(&json!(true)) && zone_of(event).is_some()
+        })
+    }
+
+    /// Gives up a displaced claim, or moves its event to where there is room.
+    pub(crate) fn decide_booking(
+        &mut self,
+        context: Context,
+        resource: &ResourceId,
+        key: Key,
+        keep: &str,
+    ) -> Result<String, CommandError> {
+        let own = self.origin();
+        let docket = self.docket(resource)?;
+        let booked = docket.book(key.book);
+        let (uid, slot, claim) = (booked.uid.clone(), docket.slot(key).clone(), docket.id(key));
+        let is_own = booked.author == own;
+        let by = views::name(self, &booked.author);
+        if keep == "cancel" {
+            if !is_own && !docket.members().contains(&own) {
+                return Err(CommandError::NotAllowed(format!(
+                    "only {by}, which booked, or who has a say in the resource gives that up"
+                )));
+            }
+            let (releases, claims) = (vec![claim], Vec::new());
+            let book = Book { resource: *resource, uid: uid.clone(), releases, claims };
+            self.reserve(context, Reservation::Book(book))?;
+            self.bookings.refresh();
+            return Ok(uid);
+        }
+        if !is_own {
+            return Err(CommandError::NotAllowed(format!(
+                "only {by}, which booked, moves its booking; \"cancel\" gives it up, for those who have a say \
+                 in the resource"
+            )));
+        }
+        let event = self.event_of(&uid)?;
+        let zone = zone_of(&event).unwrap_or_else(Zone::utc);
+        let at: Timestamp = keep.parse().map_err(|_| {
+            invalid("keep", "expected a moment such as 2024-04-01T09:00:00Z".into())
+        })?;
+        let start = json!(local(zone.to_local(at)));
+        let mut patch = Object::from_iter([("start".to_owned(), start)]);
+        if !slot.occurrence.is_empty() {
+            let occurrences = json!({ (slot.occurrence): patch });
+            patch = Object::from_iter([("recurrenceOverrides".to_owned(), occurrences)]);
+        }
+        self.patch(context, &uid, patch, &Condition::Always)?;
         Ok(uid)
     }
 
@@ -284,6 +439,64 @@ impl Ledger {
         }
         Ok((id, self.docket(&id)?.held().free(Span { start: from, end: to })))
     }
+}
+
+/// When an event takes place.
+#[derive(Clone)]
+struct Times {
+    /// Sorted.
+    slots: Vec<Slot>,
+    /// What ends no later is left alone.
+    from: i64,
+}
+
+impl Times {
+    /// Each occurrence; of a series those that come next.
+    fn of(event: &Object, now: i64) -> Result<Self, CommandError> {
+        let series = Series::new(Arc::new(event.clone()))
+            .map_err(|error| invalid("event", format!("it has no time to be booked: {error}")))?;
+        let zone = event.get(ZONE).and_then(Value::as_str).unwrap_or("UTC");
+        let zone = Zone::iana(zone).ok_or_else(|| {
+            invalid("zone", format!("{zone:?} is no IANA time zone, such as America/Denver"))
+        })?;
+        let is_series = series.is_recurring();
+        let now = now.div_euclid(1000);
+        let moment = |at: i64| Timestamp::from_second(at).unwrap_or(Timestamp::MAX);
+        let (range, from) = match is_series {
+            true => (moment(now)..moment(now.saturating_add(HORIZON)), now),
+            false => (Timestamp::MIN..Timestamp::MAX, i64::MIN),
+        };
+        let slot = |it: Occurrence| Slot {
+            start: it.starts_at.as_second(),
+            end: it.ends_at.as_second(),
+            occurrence: if is_series { local(it.recurrence_id) } else { String::new() },
+        };
+        let found = series.occurrences(range, &zone, CLAIMS_MAX).occurrences;
+        let mut slots: Vec<Slot> = found.into_iter().map(slot).filter(Slot::is_sound).collect();
+        slots.sort();
+        slots.dedup();
+        if slots.is_empty() {
+            let problem = "it takes no time, or more than 367 days, or none that is still to come: give it \
+                           a duration";
+            return Err(invalid("event", problem.into()));
+        }
+        Ok(Self { slots, from })
+    }
+}
+
+fn local(at: DateTime) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%S").to_string()
+}
+
+/// Whether an event takes place at different moments, depending on where the reader is.
+fn is_floating(event: &Object) -> bool {
+    event.get("timeZone").is_none_or(Value::is_null)
+}
+
+/// The zone in which an event starts, if it isn't one of the event's own.
+fn zone_of(event: &Object) -> Option<Zone> {
+    let name = if is_floating(event) { event.get(ZONE) } else { event.get("timeZone") };
+    Zone::iana(name.and_then(Value::as_str).unwrap_or("UTC"))
 }
 
 /// The claims of an event that nobody has given up.

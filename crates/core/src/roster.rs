@@ -256,6 +256,8 @@ impl Roster {
                 may(&[Role::Admin])
             }
             Statement::Reservation(_) => may(&WRITERS),
+            Statement::Review(it) if !it.is_sound() => Err(Void::Malformed),
+            Statement::Review(_) => may(&[Role::Admin]),
             Statement::Remove(remove) => self.check_remove(ground.graph, claim, remove),
             Statement::Succeed(succeed) => {
                 may(&WRITERS)?;
@@ -410,7 +412,10 @@ impl Roster {
             Statement::Admit(admit) => self.admit(graph, claim, admit, at),
             Statement::Remove(remove) => self.remove(claim, remove, at),
             Statement::Succeed(succeed) => self.succeed(graph, claim, succeed, at),
-            Statement::Change(_) | Statement::Approval(_) | Statement::Reservation(_) => {}
+            Statement::Change(_)
+            | Statement::Approval(_)
+            | Statement::Review(_)
+            | Statement::Reservation(_) => {}
         }
     }
 

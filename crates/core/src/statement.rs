@@ -9,7 +9,7 @@ use crate::approval::Approval;
 use crate::codec;
 use crate::entry::{Signature, Signer, Verifier};
 use crate::event::{self, Leaf};
-use crate::ids::{DocumentId, NetworkId, OfficeId, TicketId};
+use crate::ids::{DocumentId, EntryHash, NetworkId, OfficeId, TicketId};
 use crate::resource::Reservation;
 
 /// What an office may do. A set of them belongs to each member.
@@ -181,6 +181,24 @@ impl DocumentChange {
     }
 }
 
+/// An admin's word that an office which signed several histories was looked into, and may stay.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Review {
+    /// The first entries of the histories that were looked into; sorted.
+    pub histories: Vec<EntryHash>,
+}
+
+/// Most histories in a review.
+pub(crate) const REVIEWED_MAX: usize = 64;
+
+impl Review {
+    /// Whether it is in its one order, and not too long.
+    pub(crate) fn is_sound(&self) -> bool {
+        (1..=REVIEWED_MAX).contains(&self.histories.len())
+            && self.histories.is_sorted_by(|a, b| a < b)
+    }
+}
+
 /// The body of an entry.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Statement {
@@ -200,6 +218,8 @@ pub enum Statement {
     Reservation(Reservation),
     /// Kinds 12 to 14.
     Approval(Approval),
+    /// Kind 15.
+    Review(Review),
 }
 
 /// Why a body could not be read.
@@ -222,6 +242,7 @@ impl Statement {
             | Self::Change(_)
             | Self::Remove(_)
             | Self::Approval(_)
+            | Self::Review(_)
             | Self::Reservation(_) => None,
         }
     }
@@ -229,7 +250,7 @@ impl Statement {
     /// Whether it is about who belongs to the network.
     pub(crate) fn is_of_roster(&self) -> bool {
         match self {
-            Self::Change(_) | Self::Approval(_) | Self::Reservation(_) => false,
+            Self::Change(_) | Self::Approval(_) | Self::Review(_) | Self::Reservation(_) => false,
             Self::Found(_)
             | Self::Invite(_)
             | Self::Admit(_)
@@ -258,6 +279,7 @@ impl Statement {
             Self::Approval(Approval::Propose(it)) => (12, postcard::to_stdvec(it)),
             Self::Approval(Approval::Approve(it)) => (13, postcard::to_stdvec(it)),
             Self::Approval(Approval::Withdraw(it)) => (14, postcard::to_stdvec(it)),
+            Self::Review(it) => (15, postcard::to_stdvec(it)),
         };
         (kind, body.unwrap_or_default())
     }
@@ -284,6 +306,7 @@ impl Statement {
             12 => exactly(body).map(|it| Self::Approval(Approval::Propose(it))),
             13 => exactly(body).map(|it| Self::Approval(Approval::Approve(it))),
             14 => exactly(body).map(|it| Self::Approval(Approval::Withdraw(it))),
+            15 => exactly(body).map(Self::Review),
             _ => Err(Unreadable::Unknown),
         }
     }

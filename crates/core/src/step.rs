@@ -7,6 +7,7 @@ use crate::command::{Command, Reply};
 use crate::gossip::Allowance;
 use crate::ids::{EntryHash, Incarnation, LogId, OfficeId, TicketId};
 use crate::notice::SignedNotice;
+use crate::resource::Reservation;
 use crate::row::Row;
 use crate::statement::Statement;
 
@@ -125,7 +126,7 @@ pub struct Appended {
     pub author: OfficeId,
     /// When, by the author's clock (milliseconds since 1970).
     pub time: i64,
-    /// The uids of the events that it touched.
+    /// The uids of the events that it touched, or says something of.
     pub uids: Vec<String>,
 }
 
@@ -135,7 +136,8 @@ impl Appended {
         let link = &row.entry.link;
         let uids = match (&row.applied, Statement::decode(link.kind, &link.body)) {
             (Some(applied), _) => applied.uids.clone(),
-            (None, Ok(Statement::Approval(said))) => vec![said.uid().to_owned()],
+            (None, Ok(Statement::Approval(said))) => said.uids().cloned().collect(),
+            (None, Ok(Statement::Reservation(Reservation::Book(book)))) => vec![book.uid],
             (None, _) => Vec::new(),
         };
         Self {

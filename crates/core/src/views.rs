@@ -8,11 +8,10 @@ use std::collections::BTreeSet;
 use automerge::ObjId as ExId;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
 use crate::command::{
-    ConflictValue, ConflictView, Deliveries, EventView, EventsQuery, FormerMemberView, MemberView,
-    Object, SignatureView, StatusView,
+    Deliveries, EventView, EventsQuery, FormerMemberView, MemberView, Object, SignatureView,
+    StatusView,
 };
 use crate::event;
 use crate::gossip::Gossip;
@@ -45,6 +44,13 @@ pub(crate) fn complete(event: &mut Object, uid: &str, created: Option<Value>, up
     event.insert("uid".into(), json!(uid));
     event.insert("created".into(), created.unwrap_or_else(|| utc(updated)));
     event.insert("updated".into(), utc(updated));
+}
+
+/// An event's title, for people.
+pub(crate) fn title(ledger: &Ledger, uid: &str) -> String {
+    let maps = ledger.document.maps(uid, None);
+    let title = ledger.document.values(&maps, "title").pop();
+    title.and_then(|(leaf, _)| Some(leaf.to_json().as_str()?.to_owned())).unwrap_or_default()
 }
 
 /// A UTCDateTime of RFC 8984, in whole seconds.
@@ -85,43 +91,6 @@ pub(crate) fn events(ledger: &Ledger, query: &EventsQuery) -> (Vec<EventView>, b
         page.push(view);
     }
     (page, false)
-}
-
-/// A conflict's name: equal on every node.
-pub(crate) fn conflict_id(uid: &str, path: &str) -> String {
-    let hash = Sha256::new().chain_update(uid).chain_update([0]).chain_update(path).finalize();
-    hex::encode(&hash[..6])
-}
-
-pub(crate) fn conflicts(ledger: &Ledger) -> Vec<ConflictView> {
-    let fields = ledger.conflicts.iter().map(|(uid, path)| conflict(ledger, uid, path));
-    fields.chain(bookings::displaced(ledger)).collect()
-}
-
-fn conflict(ledger: &Ledger, uid: &str, path: &str) -> ConflictView {
-    let maps = ledger.document.maps(uid, None);
-    let mut values: Vec<ConflictValue> = ledger
-        .document
-        .values(&maps, path)
-        .into_iter()
-        .filter_map(|(leaf, id)| {
-            let node = node_of(ledger, &id)?;
-            let office = ledger.graph.log_of(node).author;
-            let name = name(ledger, &office);
-            let (time, entry) = (node.time, node.hash);
-            Some(ConflictValue { value: leaf.to_json(), office, name, time, entry })
-        })
-        .collect();
-    values.reverse();
-    let title = ledger.document.values(&maps, "title").pop();
-    let title = title.and_then(|(leaf, _)| Some(leaf.to_json().as_str()?.to_owned()));
-    ConflictView {
-        id: conflict_id(uid, path),
-        uid: uid.to_owned(),
-        title: title.unwrap_or_default(),
-        path: path.to_owned(),
-        values,
-    }
 }
 
 /// Who wrote an entry.
@@ -238,7 +207,7 @@ pub(crate) fn status(ledger: &mut Ledger, gossip: &Gossip, wall: i64) -> StatusV
         entries: u64::from(ledger.graph.len()),
         peers: gossip.peers().collect(),
         members,
-        conflicts: ledger.conflicts.len() as u64 + ledger.bookings.displaced(),
+        conflicts: ledger.conflicts_open(),
         deferred: ledger.graph.deferred,
         void: ledger.graph.void,
         forks: ledger.graph.forks().len() as u64,

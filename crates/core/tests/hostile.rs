@@ -6,6 +6,7 @@ mod common;
 
 use common::mallory::{Mallory, shown};
 use common::{World, signer};
+use fasti_core::command::ConflictKind;
 use fasti_core::entry::{BUNDLE_BYTES_MAX, ENTRIES_MAX, Link, RULES, Run};
 use fasti_core::event::Leaf;
 use fasti_core::message::{FrameError, Line, Message, Part};
@@ -303,8 +304,10 @@ fn assert_halves_agree(world: &mut World, ids: &[OfficeId]) {
         let status = world.status(*id);
         assert_eq!((status.events, status.forks, status.void), (3, 1, 0), "{id:?}");
         let event = world.event(*id, "policy-A").unwrap().event;
-        assert_eq!((event["color"].as_str(), status.conflicts), (Some("red"), 1));
-        let conflict = world.conflicts(*id).remove(0);
+        assert_eq!((event["color"].as_str(), status.conflicts), (Some("red"), 2));
+        let conflicts = world.conflicts(*id);
+        let [conflict, fork] = &conflicts[..] else { panic!("{conflicts:?}") };
+        assert_eq!((fork.kind, fork.values.len()), (ConflictKind::Fork, 2));
         let mut values: Vec<_> = conflict.values.iter().map(|it| it.value.clone()).collect();
         values.sort_by_key(ToString::to_string);
         assert_eq!(values, ["over it", "to Denver"]);

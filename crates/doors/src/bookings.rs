@@ -1,18 +1,15 @@
 //! Resources and bookings: rooms, people and vehicles, and who has them when.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
-use fasti_calendar::{Series, Zone};
 use fasti_core::command::{
     BookRequest, BookingState, BookingsQuery, NewResource, Object, ResourceEdit,
 };
-use fasti_core::resource::{Description, ResourceKind, Slot, Terms};
+use fasti_core::resource::{Description, ResourceKind, Terms};
 use fasti_core::{Answer, Command, EntryHash, OfficeId};
-use jiff::{Timestamp, ToSpan as _};
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -22,9 +19,6 @@ use crate::problem::Problem;
 use crate::routes::{Door, Id, query};
 
 const JSON: &[&str] = &["application/json"];
-/// How far ahead a series is booked at once, in days, and how many of its occurrences.
-const HORIZON_DAYS: i64 = 400;
-const SLOTS_MAX: usize = 1000;
 /// Bookings in an answer.
 const BOOKINGS: usize = 1000;
 
@@ -226,55 +220,15 @@ pub(crate) async fn book(
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    let asked: Booking = parsed(&headers, body).await?;
-    let zone = asked.zone.as_deref().unwrap_or("UTC");
-    let zone = Zone::iana(zone)
-        .ok_or_else(|| invalid("zone", "expected an IANA time zone, such as America/Denver"))?;
-    let (uid, event) = match (asked.uid, asked.event) {
-        (Some(uid), None) => match door.handle.ask(Command::Event { uid: uid.clone() }).await? {
-            Answer::Event(view) => (uid, (view.event, false)),
-            _ => return Err(Problem::unexpected()),
-        },
-        (uid, Some(event)) => {
-            let said = event.get("uid").and_then(Value::as_str).map(str::to_owned);
-            (uid.or(said).map_or_else(random_uid, Ok)?, (event, true))
-        }
-        (None, None) => return Err(invalid("event", "missing: the event to book for, or its uid")),
+    let Booking { resource, uid, event, zone } = parsed(&headers, body).await?;
+    let said = event.as_ref().and_then(|event| event.get("uid")?.as_str());
+    let uid = match uid.or_else(|| said.map(str::to_owned)) {
+        Some(uid) => uid,
+        None if event.is_some() => random_uid()?,
+        None => return Err(invalid("event", "missing: the event to book for, or its uid")),
     };
-    let (event, is_new) = event;
-    let slots = slots(&event, &zone)?;
-    let event = is_new.then_some(event);
-    let request = BookRequest { resource: asked.resource, uid, event, slots };
+    let request = BookRequest { resource, uid, event, slots: Vec::new(), zone };
     Ok((StatusCode::CREATED, booked(&door, Command::Book(request)).await?))
-}
-
-/// What an event takes: each of its occurrences, or of a long series those that come next.
-fn slots(event: &Object, zone: &Zone) -> Result<Vec<Slot>, Problem> {
-    let series = Series::new(Arc::new(event.clone()))
-        .map_err(|error| invalid("event", &format!("it has no time to be booked: {error}")))?;
-    let now = Timestamp::now();
-    let (from, to) = match series.is_recurring() {
-        true => (now, now.checked_add((24 * HORIZON_DAYS).hours()).unwrap_or(Timestamp::MAX)),
-        false => (Timestamp::MIN, Timestamp::MAX),
-    };
-    let found = series.occurrences(from..to, zone, SLOTS_MAX).occurrences;
-    let slot = |it: fasti_calendar::Occurrence| Slot {
-        start: it.starts_at.as_second(),
-        end: it.ends_at.as_second(),
-        occurrence: match series.is_recurring() {
-            true => it.recurrence_id.strftime("%Y-%m-%dT%H:%M:%S").to_string(),
-            false => String::new(),
-        },
-    };
-    let mut slots: Vec<Slot> = found.into_iter().map(slot).collect();
-    slots.sort();
-    match slots.iter().any(|slot| slot.end > slot.start) {
-        true => Ok(slots),
-        false => Err(invalid(
-            "event",
-            "it takes no time, or none that is still to come: give it a duration",
-        )),
-    }
 }
 
 /// Gives up all that an event has booked, and cancels it.

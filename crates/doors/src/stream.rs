@@ -4,9 +4,12 @@
 //! log begins; indices tell what it has seen. One that can't keep up with the live log goes back to
 //! the history: it gets everything a little later, and costs one page of entries and one message.
 //!
+//! What needs a person is a state and no history: a follower hears what is open when it has caught up, and again
+//! whenever that has changed.
+//!
 //! When an app password is taken back, people's streams end: who still may comes again.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,12 +18,14 @@ use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
+use fasti_core::command::ConflictView;
 use fasti_core::step::Appended;
 use fasti_core::{Answer, Command, CommandError};
 use futures::StreamExt as _;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::time::Instant;
 
 use crate::Handle;
 use crate::auth::Caller;
@@ -29,6 +34,9 @@ use crate::routes::{Door, query};
 
 /// Entries that are read from the history at a time.
 const PAGE: usize = 256;
+
+/// How soon after another one conflicts are told again: finding them makes the node apply what it would rather put off.
+const CONFLICTS_EVERY: Duration = Duration::from_millis(100);
 
 /// After how long a client should reconnect: it resumes where it was, so early is cheap.
 const RETRY: Duration = Duration::from_secs(1);
@@ -69,6 +77,9 @@ pub(crate) async fn stream(
         is_behind: next < end,
         entries_only: asked.entries_only,
         page: VecDeque::new(),
+        conflicts: BTreeMap::new(),
+        conflicts_due: (!asked.entries_only).then(Instant::now),
+        conflicts_told: false,
     };
     // The first message only carries where the stream begins, so that a client that is cut off before
     // the first entry can resume as well.
@@ -115,6 +126,11 @@ struct Follower {
     entries_only: bool,
     /// Entries to be told.
     page: VecDeque<Telling>,
+    /// The open conflicts as they were told last, by their ids.
+    conflicts: BTreeMap<String, ConflictView>,
+    /// When to look for others.
+    conflicts_due: Option<Instant>,
+    conflicts_told: bool,
 }
 
 /// An entry that is being told.
@@ -129,7 +145,9 @@ impl Follower {
     async fn next_message(&mut self) -> Option<Event> {
         loop {
             let Some(telling) = self.page.front_mut() else {
-                self.fill_page().await?;
+                if let Some(message) = self.fill_page().await? {
+                    return Some(message);
+                }
                 continue;
             };
             let Some(uid) = telling.uids.pop() else {
@@ -148,8 +166,8 @@ impl Follower {
         }
     }
 
-    /// Waits for entries, or finds that they have to be read from the history.
-    async fn fill_page(&mut self) -> Option<()> {
+    /// Waits for entries, or finds that they have to be read from the history, or that conflicts are to be told.
+    async fn fill_page(&mut self) -> Option<Option<Event>> {
         if self.is_behind {
             let entries = self.handle.history(self.next, PAGE).await;
             let entries = entries
@@ -157,9 +175,19 @@ impl Follower {
                 .ok()?;
             self.is_behind = !entries.is_empty();
             self.tell(entries);
-            return Some(());
+            return Some(None);
         }
-        match self.live.recv().await {
+        let conflicts_due = self.conflicts_due;
+        let entries = tokio::select! {
+            entries = self.live.recv() => entries,
+            () = async {
+                match conflicts_due {
+                    Some(due) => tokio::time::sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            } => return self.tell_conflicts().await,
+        };
+        match entries {
             // Entries are in the history before they are here, so what is skipped is found there.
             Ok(batch) if batch.first().is_some_and(|entry| entry.index > self.next) => {
                 self.is_behind = true;
@@ -171,11 +199,33 @@ impl Follower {
             Err(RecvError::Lagged(_)) => self.is_behind = true,
             Err(RecvError::Closed) => return None,
         }
-        Some(())
+        Some(None)
+    }
+
+    /// What is open, if it isn't what was told last.
+    async fn tell_conflicts(&mut self) -> Option<Option<Event>> {
+        self.conflicts_due = None;
+        let Ok(Answer::Conflicts(conflicts)) = self.handle.ask(Command::Conflicts).await else {
+            return None;
+        };
+        let open: Vec<&str> = conflicts.iter().map(|it| it.id.as_str()).collect();
+        let is_new = |it: &&ConflictView| self.conflicts.get(&it.id) != Some(it);
+        let changed: Vec<&ConflictView> = conflicts.iter().filter(is_new).collect();
+        if self.conflicts_told && changed.is_empty() && open.len() == self.conflicts.len() {
+            return Some(None);
+        }
+        let data = json!({ "open": open, "changed": changed });
+        self.conflicts = conflicts.into_iter().map(|it| (it.id.clone(), it)).collect();
+        self.conflicts_told = true;
+        Some(Some(Event::default().event("conflicts").data(data.to_string())))
     }
 
     /// An event that several entries of the page touched is shown once, with the last of them.
     fn tell(&mut self, entries: Vec<Appended>) {
+        if !(entries.is_empty() || self.entries_only) {
+            let soon = || Instant::now() + CONFLICTS_EVERY;
+            self.conflicts_due.get_or_insert_with(soon);
+        }
         let mut seen = BTreeSet::new();
         for entry in entries.into_iter().rev() {
             self.next = self.next.max(entry.index + 1);

@@ -5,7 +5,7 @@
 mod common;
 
 use common::{json, send};
-use fasti_core::command::{ConflictValue, ConflictView};
+use fasti_core::command::{ChoiceView, ConflictKind, ConflictValue, ConflictView};
 use fasti_core::ticket::Ticket;
 use fasti_core::{CommandError, EntryHash, OfficeId};
 use fasti_doors::fake::{Fake, OFFICE};
@@ -296,6 +296,7 @@ fn a_conflict_is_decided_once() {
     json(&fake, "POST /v1/events", r#"{"uid":"a","title":"One"}"#);
     let value = |value: &str| ConflictValue {
         value: json!(value),
+        what: "written as well".into(),
         office: OfficeId([0xbb; 32]),
         name: "Boston".into(),
         time: 0,
@@ -303,14 +304,18 @@ fn a_conflict_is_decided_once() {
     };
     fake.open_conflict(ConflictView {
         id: "c1".into(),
+        kind: ConflictKind::Field,
+        problem: "title was edited two ways".into(),
         uid: "a".into(),
         title: "One".into(),
         path: "title".into(),
         values: vec![value("One"), value("Two")],
+        choices: vec![ChoiceView { keep: json!("One"), does: "it shows".into() }],
     });
     let conflicts = send(&fake, "GET /v1/conflicts", &[], "").json();
     assert_eq!(conflicts["conflicts"][0]["values"][1]["office"], "bb".repeat(32));
     assert_eq!(conflicts["conflicts"][0]["values"][1]["entry"], "cc".repeat(32));
+    assert_eq!(conflicts["conflicts"][0]["choices"][0]["keep"], "One");
     let resolve = "POST /v1/conflicts/c1/resolve";
     json(&fake, resolve, "{}").assert_problem(422, "invalid", "keep");
     assert_eq!(json(&fake, resolve, r#"{"keep":"Two"}"#).json()["uid"], "a");

@@ -9,9 +9,10 @@ use std::net::TcpStream;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use common::{agent, json, send};
+use common::{agent, json as send_json, send};
+use fasti_core::command::{ConflictKind, ConflictView};
 use fasti_doors::fake::Fake;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A client of the stream.
 struct Client {
@@ -33,8 +34,27 @@ impl Client {
         Self { lines: Box::new(reader.lines()), last_id: last_event_id }
     }
 
-    /// The next message with data: its name and its data; none at the end.
+    /// The next message about an event or an entry: its name and its data; none at the end.
     fn message(&mut self) -> Option<(String, Value)> {
+        loop {
+            let (name, data) = self.any_message()?;
+            if name != "conflicts" {
+                return Some((name, data));
+            }
+        }
+    }
+
+    /// What is said of conflicts next.
+    fn conflicts(&mut self) -> Value {
+        loop {
+            let (name, data) = self.any_message().expect("the stream goes on");
+            if name == "conflicts" {
+                return data;
+            }
+        }
+    }
+
+    fn any_message(&mut self) -> Option<(String, Value)> {
         let (mut name, mut data) = (String::new(), None);
         loop {
             let line = self.lines.next()?.ok()?;
@@ -61,11 +81,47 @@ impl Client {
 }
 
 #[test]
+fn conflicts_are_told_at_the_beginning_and_whenever_they_change() {
+    let fake = Fake::start();
+    let open = |id: &str, problem: &str| {
+        fake.open_conflict(ConflictView {
+            id: id.into(),
+            kind: ConflictKind::Field,
+            problem: problem.into(),
+            uid: "a".into(),
+            title: String::new(),
+            path: "title".into(),
+            values: vec![],
+            choices: vec![],
+        });
+    };
+    send_json(&fake, "POST /v1/events", r#"{"uid":"a","title":"One"}"#);
+    open("c1", "one");
+    let mut client = Client::open(&fake, "", None);
+    let told = client.conflicts();
+    assert_eq!((&told["open"], &told["changed"][0]["problem"]), (&json!(["c1"]), &json!("one")));
+    open("c2", "two");
+    send_json(&fake, "PATCH /v1/events/a", r#"{"color":"red"}"#);
+    let told = client.conflicts();
+    assert_eq!((&told["open"], &told["changed"][0]["id"]), (&json!(["c1", "c2"]), &json!("c2")));
+    assert_eq!(told["changed"].as_array().unwrap().len(), 1, "what was told is not told again");
+    // An edit that changes nothing about them says nothing of them; a decision does.
+    send_json(&fake, "PATCH /v1/events/a", r#"{"color":"blue"}"#);
+    send_json(&fake, "POST /v1/conflicts/c1/resolve", r#"{"keep":"Two"}"#);
+    assert_eq!(client.conflicts(), json!({ "open": ["c2"], "changed": [] }));
+    // Who comes again knows what is open now, whatever was decided in between.
+    drop(client);
+    send_json(&fake, "POST /v1/conflicts/c2/resolve", r#"{"keep":"Two"}"#);
+    let mut again = Client::open(&fake, "", Some(1));
+    assert_eq!(again.conflicts(), json!({ "open": [], "changed": [] }));
+}
+
+#[test]
 fn a_change_is_shown_as_it_stands_then_its_entry() {
     let fake = Fake::start();
-    json(&fake, "POST /v1/events", r#"{"uid":"a","title":"Before"}"#);
+    send_json(&fake, "POST /v1/events", r#"{"uid":"a","title":"Before"}"#);
     let mut client = Client::open(&fake, "", None);
-    let written = json(&fake, "POST /v1/events", r#"{"uid":"b","title":"After"}"#).json();
+    let written = send_json(&fake, "POST /v1/events", r#"{"uid":"b","title":"After"}"#).json();
     let (name, shown) = client.message().unwrap();
     assert_eq!((name.as_str(), &shown["event"]["title"]), ("event", &"After".into()));
     for field in ["uid", "etag", "entry"] {
@@ -114,7 +170,7 @@ fn a_client_is_told_where_it_begins() {
 #[test]
 fn an_event_touched_often_is_shown_once_a_page() {
     let fake = Fake::start();
-    json(&fake, "POST /v1/events", r#"{"uid":"a"}"#);
+    send_json(&fake, "POST /v1/events", r#"{"uid":"a"}"#);
     (0..9).for_each(|_| fake.append(&["a"]));
     let mut client = Client::open(&fake, "?from=0", None);
     let names: Vec<String> = (0..11).map(|_| client.message().unwrap().0).collect();

@@ -159,7 +159,8 @@ pub enum Call {
     ///   fasti export --calendar policies --output policies.ics
     #[command(verbatim_doc_comment)]
     Export(ExportArgs),
-    /// Show what needs a person: fields that two offices edited differently
+    /// Show what needs a person, and decide it: fields edited two ways, displaced bookings, edits of what was
+    /// cancelled or approved, offices that signed two histories
     ///
     ///   fasti conflicts
     ///   fasti conflicts resolve 3f9a --keep "Room 2"
@@ -621,7 +622,8 @@ pub enum ConflictsCall {
     Resolve {
         /// The conflict's id
         id: String,
-        /// The value to keep: JSON, or else a string; null for none
+        /// One of the choices that `fasti conflicts` shows; of a field any value: JSON, or else a string; null
+        /// for none
         #[arg(long, allow_hyphen_values = true, value_parser = |text: &str| Ok::<_, String>(value(text)))]
         keep: Value,
     },

@@ -446,6 +446,29 @@ impl Docket {
             || self.held.claims.get(&key).is_some_and(|it| it.state == State::Released)
     }
 
+    /// The claims that others displace, and that nobody gave up.
+    pub(crate) fn displaced(&self) -> impl Iterator<Item = Key> {
+        let is_displaced = |state: State| matches!(state, State::Waits | State::Out(_));
+        let all = self.held.claims.iter().filter(move |(_, it)| is_displaced(it.state));
+        all.map(|(key, _)| *key).filter(|key| !self.is_given_up(*key))
+    }
+
+    /// Whether a claim is displaced for good.
+    pub(crate) fn is_out(&self, key: Key) -> bool {
+        self.held.claims.get(&key).is_some_and(|it| matches!(it.state, State::Out(_)))
+    }
+
+    /// Whether somebody gave up an occurrence of an event without booking another time for it.
+    pub(crate) fn was_given_up(&self, uid: &str, author: &OfficeId, occurrence: &str) -> bool {
+        let gives_up = |key: Key| {
+            let mut books = self.of_event(uid).map(|book| self.book(book));
+            books.any(|book| book.slots.is_empty() && book.releases.contains(&key))
+        };
+        let claimed = self.of_event(uid).filter(|book| self.book(*book).author == *author);
+        let mut keys = claimed.flat_map(|book| self.keys(book));
+        keys.any(|key| self.slot(key).occurrence == occurrence && gives_up(key))
+    }
+
     /// How a claim is named on every node.
     pub(crate) fn id(&self, key: Key) -> ClaimId {
         ClaimId { entry: self.book(key.book).hash, slot: key.slot }

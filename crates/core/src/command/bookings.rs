@@ -44,8 +44,10 @@ pub struct BookRequest {
     pub uid: String,
     /// The event, to be put first; none: it is there.
     pub event: Option<Object>,
-    /// When; one for each occurrence.
+    /// When. None: whenever the event takes place, and from then on the booking follows it.
     pub slots: Vec<Slot>,
+    /// The IANA time zone in which an event without one is booked; UTC if there is none.
+    pub zone: Option<String>,
 }
 
 /// Which bookings to list.

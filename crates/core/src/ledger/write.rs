@@ -57,8 +57,13 @@ impl Ledger {
     }
 
     fn may_grant(&self) -> bool {
+        self.bookings.is_asked() && self.may_write()
+    }
+
+    /// Whether this office is a member that writes.
+    pub(crate) fn may_write(&self) -> bool {
         let member = self.roster.member(&self.office());
-        self.bookings.is_asked() && member.is_some_and(|it| it.roles != [Role::Auditor])
+        member.is_some_and(|it| it.roles != [Role::Auditor])
     }
 
     /// This office, as others knew it first.

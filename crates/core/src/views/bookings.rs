@@ -4,14 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{conflict_id, name};
+use super::{name, title};
 use crate::booking::{Docket, Key, OPEN_MAX, Settled, Span, State, Why, cover};
 use crate::command::{
-    BookingState, BookingView, BookingsQuery, ConflictValue, ConflictView, FreeView, ProposalView,
-    ResourceView, StakeholderView, WinnerView,
+    BookingState, BookingView, BookingsQuery, ChoiceView, ConflictKind, ConflictView, FreeView,
+    ProposalView, ResourceView, StakeholderView, WinnerView,
 };
+use crate::conflict;
 use crate::gossip::Gossip;
 use crate::graph::Index;
 use crate::ids::{OfficeId, ResourceId};
@@ -181,15 +182,9 @@ fn booking(ledger: &Ledger, docket: &Docket, settled: &Settled, key: Key) -> Boo
     }
 }
 
-fn id(docket: &Docket, key: Key) -> String {
+pub(crate) fn id(docket: &Docket, key: Key) -> String {
     let claim = docket.id(key);
-    conflict_id(&claim.entry.to_string(), &claim.slot.to_string())
-}
-
-fn title(ledger: &Ledger, uid: &str) -> String {
-    let maps = ledger.document.maps(uid, None);
-    let title = ledger.document.values(&maps, "title").pop();
-    title.and_then(|(leaf, _)| Some(leaf.to_json().as_str()?.to_owned())).unwrap_or_default()
+    conflict::id(&claim.entry.to_string(), &claim.slot.to_string())
 }
 
 /// Who holds a time that a claim wants, first those who came first.
@@ -264,43 +259,45 @@ pub(crate) fn free_view(span: &Span) -> FreeView {
     FreeView { start: utc(span.start), end: utc(span.end) }
 }
 
-/// Displaced bookings as conflicts: who holds the time comes first, who wants it last.
-pub(crate) fn displaced(ledger: &Ledger) -> Vec<ConflictView> {
-    let mut conflicts = Vec::new();
-    for docket in ledger.bookings.dockets() {
-        let is_displaced = |key: &Key| {
-            let state = docket.held().claims.get(key).map(|it| it.state);
-            matches!(state, Some(State::Waits | State::Out(_))) && !docket.is_given_up(*key)
-        };
-        for key in keys(docket, None).filter(is_displaced) {
-            let sides = holders(docket, key).into_iter().map(|it| it.0).chain([key]);
-            let value = |key: Key| {
-                let booked = docket.book(key.book);
-                let span = docket.span(key);
-                let value = json!({
-                    "resource": docket.description.name, "uid": booked.uid,
-                    "start": utc(span.start), "end": utc(span.end),
-                });
-                conflict_value(ledger, booked.author, booked.place.at, value)
-            };
-            let uid = docket.book(key.book).uid.clone();
-            conflicts.push(ConflictView {
-                id: id(docket, key),
-                title: title(ledger, &uid),
-                uid,
-                path: format!("bookings/{}", id(docket, key)),
-                values: sides.map(value).collect(),
-            });
-        }
+/// A displaced booking as a conflict: who holds the time comes first, who wants it last.
+pub(crate) fn displaced(ledger: &Ledger, docket: &Docket, key: Key) -> ConflictView {
+    let resource = &docket.description.name;
+    let value = |of: Key| {
+        let booked = docket.book(of.book);
+        let span = docket.span(of);
+        let value = json!({
+            "resource": resource, "uid": booked.uid, "start": utc(span.start), "end": utc(span.end),
+        });
+        let what = if of == key { "displaced" } else { "holds the time" };
+        ledger.conflict_value(booked.place.at, value, what)
+    };
+    let sides = holders(docket, key).into_iter().map(|it| it.0).chain([key]);
+    let booked = docket.book(key.book);
+    let name = name(ledger, &booked.author);
+    let mut choices = Vec::new();
+    if ledger.can_move(docket, key) {
+        choices.extend(fits(docket, docket.span(key)).into_iter().map(|free| ChoiceView {
+            does: format!("{name} moves the event there, and books {resource} for it (for {name})"),
+            keep: json!(free.start),
+        }));
     }
-    conflicts.sort_by(|a, b| a.id.cmp(&b.id));
-    conflicts
-}
-
-fn conflict_value(ledger: &Ledger, office: OfficeId, at: Index, value: Value) -> ConflictValue {
-    let node = ledger.graph.node(at);
-    let (time, entry) = (node.time, node.hash);
-    ConflictValue { value, office, name: name(ledger, &office), time, entry }
+    choices.push(ChoiceView {
+        keep: json!("cancel"),
+        does: format!(
+            "{resource} is given up for this time; the event stays (for {name}, and who has a say in \
+             {resource})"
+        ),
+    });
+    ConflictView {
+        id: id(docket, key),
+        kind: ConflictKind::Booking,
+        problem: format!("{resource}: {}", why(ledger, docket, key)),
+        title: title(ledger, &booked.uid),
+        uid: booked.uid.clone(),
+        path: String::new(),
+        values: sides.map(value).collect(),
+        choices,
+    }
 }
 
 fn utc(seconds: i64) -> String {

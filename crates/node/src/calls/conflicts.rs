@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::cli::ConflictsCall;
 use crate::client::Client;
-use crate::print::{BOLD, cell, clean, plain, pretty, styled, table, time, written};
+use crate::print::{BOLD, PLAIN, cell, clean, plain, pretty, styled, table, time};
 
 pub(crate) fn call(
     client: &Client,
@@ -18,7 +18,12 @@ pub(crate) fn call(
         None => list(client, json),
         Some(ConflictsCall::Resolve { id, keep }) => {
             let path = format!("/v1/conflicts/{}/resolve", path_segment(&id));
-            Ok(written(&client.post(&path, &json!({ "keep": keep }))?, json))
+            let written = client.post(&path, &json!({ "keep": keep }))?;
+            Ok(if json {
+                pretty(&written)
+            } else {
+                format!("decided, in entry {}\n", plain(&written["entry"]))
+            })
         }
     }
 }
@@ -28,30 +33,53 @@ fn list(client: &Client, json: bool) -> anyhow::Result<String> {
     if json {
         return Ok(pretty(&answer));
     }
-    let conflicts = answer["conflicts"].as_array().map_or(&[][..], Vec::as_slice);
+    let conflicts = all(&answer["conflicts"]);
     if conflicts.is_empty() {
         return Ok("nothing needs a decision\n".into());
     }
     let mut out = String::new();
     for conflict in conflicts {
         let said = |field: &str| clean(&plain(&conflict[field]));
-        let (id, title, path) = (said("id"), said("title"), said("path"));
-        let _ = writeln!(out, "{BOLD}{title}: {path}{BOLD:#}  (event {})", said("uid"));
-        let values = conflict["values"].as_array().map_or(&[][..], Vec::as_slice);
-        let rows = values.iter().enumerate().map(|(place, value)| row(place == 0, value)).collect();
+        let about = match conflict["uid"].as_str() {
+            Some(uid) => format!("  (event {})", clean(uid)),
+            None => String::new(),
+        };
+        let _ = writeln!(out, "{BOLD}{}{BOLD:#}{about}", said("title"));
+        let _ = writeln!(out, "{}", said("problem"));
+        let values = all(&conflict["values"]).iter().enumerate();
+        let rows = values.map(|(place, value)| row(place == 0, value)).collect();
         out.push_str(&table(["VALUE", "OFFICE", "WRITTEN", ""], rows));
-        let _ = writeln!(out, "decide: fasti conflicts resolve {id} --keep VALUE\n");
+        let _ = writeln!(out, "decide: fasti conflicts resolve {} --keep VALUE", said("id"));
+        // Of a field any value can be kept, and those above say enough.
+        if conflict["kind"] != "field" {
+            let choices = all(&conflict["choices"]).iter();
+            let rows = choices
+                .map(|it| [cell(format!("  {}", plain(&it["keep"]))), cell(plain(&it["does"]))]);
+            out.push_str(&table(["  VALUE", "WHAT IT DOES"], rows.collect()));
+        }
+        out.push('\n');
     }
     out.pop();
     Ok(out)
 }
 
+fn all(list: &Value) -> &[Value] {
+    list.as_array().map_or(&[], Vec::as_slice)
+}
+
 fn row(shows: bool, value: &Value) -> [crate::print::Cell; 4] {
+    let style = if shows { BOLD } else { PLAIN };
     [
-        // As JSON, which --keep takes: so "3" and 3 look different.
-        styled(value["value"].to_string(), if shows { BOLD } else { crate::print::PLAIN }),
+        styled(shown(&value["value"]), style),
         cell(plain(&value["name"])),
         cell(value["time"].as_i64().map(time).unwrap_or_default()),
-        cell(if shows { "shows until someone decides" } else { "" }),
+        cell(plain(&value["what"])),
     ]
+}
+
+/// As JSON, which --keep takes: so "3" and 3 look different. Of several fields each by its name.
+fn shown(value: &Value) -> String {
+    let Value::Object(fields) = value else { return value.to_string() };
+    let fields: Vec<_> = fields.iter().map(|(path, value)| format!("{path}: {value}")).collect();
+    fields.join(", ")
 }
