@@ -54,6 +54,8 @@ enum What {
     Rejoin,
     /// A backup of a running node, and a node that is restored from it
     Backup,
+    /// 300 bookings in a network of five, one at a time, until each is settled for the office that booked
+    Book,
     /// One core by itself: applying and opening
     InProcess,
 }
@@ -114,6 +116,9 @@ fn measure(args: &Args) -> anyhow::Result<Value> {
         let all: anyhow::Result<Vec<Value>> =
             changes.iter().map(|n| network::join(&fasti, *n)).collect();
         note("join", json!(all.context("join")?));
+    }
+    if wants(What::Book) {
+        note("book", network::book(&fasti).context("book")?);
     }
     if wants(What::Rejoin) {
         note("rejoin", network::rejoin(&fasti).context("rejoin")?);

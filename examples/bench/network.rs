@@ -74,6 +74,47 @@ pub(crate) fn propagate(fasti: &Fasti, receivers: usize) -> anyhow::Result<Value
     }))
 }
 
+/// Bookings of one's own room, which must be settled in the answer, and of another office's, which count until the
+/// office that booked says that they are settled.
+pub(crate) fn book(fasti: &Fasti) -> anyhow::Result<Value> {
+    let cluster = cluster(fasti, 4)?;
+    let [own, other] = [0, 1].map(|at| cluster.nodes[at].api());
+    own.send("POST", "/v1/resources", &json!({"name": "Own room"}))?;
+    other.send("POST", "/v1/resources", &json!({"name": "Other room"}))?;
+    cluster.wait_until_equal()?;
+    let mut stream = own.follow("?entries_only=true")?;
+    let mut answers = Vec::new();
+    let mut settled = Vec::new();
+    for (room, is_own) in [("Own room", true), ("Other room", false)] {
+        for number in 0..PUBLISHES {
+            let event = json!({
+                "title": "Round", "start": format!("2030-{:02}-{:02}T{:02}:00:00", number / 280 + 1, number / 10 % 28 + 1, number % 10),
+                "duration": "PT1H", "timeZone": "Etc/UTC",
+            });
+            let start = Instant::now();
+            let booked =
+                own.send("POST", "/v1/bookings", &json!({"resource": room, "event": event}))?;
+            let booked = &booked["bookings"][0];
+            if is_own {
+                anyhow::ensure!(booked["state"] == "settled", "not settled at once: {booked}");
+                answers.push(start.elapsed());
+                continue;
+            }
+            let uid = booked["uid"].as_str().context("no uid")?;
+            let state = format!("/v1/bookings?uid={uid}");
+            while own.get(&state)?["bookings"][0]["state"] != "settled" {
+                stream.next_entry()?;
+            }
+            settled.push(start.elapsed());
+        }
+    }
+    Ok(json!({
+        "offices": cluster.nodes.len(),
+        "own_room_settled_in_the_answer_ms": percentiles(&mut answers),
+        "other_room_settled_ms": percentiles(&mut settled),
+    }))
+}
+
 /// Publications as fast as one publisher can hand them in, each its own signed change.
 pub(crate) fn burst(fasti: &Fasti, receivers: usize) -> anyhow::Result<Value> {
     let cluster = cluster(fasti, receivers)?;

@@ -78,6 +78,18 @@ impl Fasti {
         })
     }
 
+    /// What a call prints that must succeed, and complain of nothing.
+    ///
+    /// # Panics
+    /// If it doesn't.
+    #[track_caller]
+    pub fn prints(&self, dir: &Path, args: &[&str]) -> String {
+        match self.says(dir, args) {
+            Ok(Said { status: 0, out, err }) if err.is_empty() => out,
+            said => panic!("fasti {}: {said:?}", args.join(" ")),
+        }
+    }
+
     /// Runs a call that must succeed, and gives what it prints.
     ///
     /// # Errors

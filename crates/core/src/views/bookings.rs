@@ -266,7 +266,8 @@ pub(crate) fn displaced(ledger: &Ledger, docket: &Docket, key: Key) -> ConflictV
         let booked = docket.book(of.book);
         let span = docket.span(of);
         let value = json!({
-            "resource": resource, "uid": booked.uid, "start": utc(span.start), "end": utc(span.end),
+            "title": title(ledger, &booked.uid), "uid": booked.uid,
+            "start": utc(span.start), "end": utc(span.end),
         });
         let what = if of == key { "displaced" } else { "holds the time" };
         ledger.conflict_value(booked.place.at, value, what)

@@ -84,7 +84,10 @@ impl Marks {
         };
         let policies = client.get("/v1/policies")?["policies"].take();
         Ok(Self {
-            conflicts: uids(&client.get("/v1/conflicts")?["conflicts"], |_| true),
+            // Of a policy that was edited since it was approved just that is said.
+            conflicts: uids(&client.get("/v1/conflicts")?["conflicts"], |it| {
+                it["kind"] != "approval"
+            }),
             changed: uids(&policies, |it| it["changed"] == true),
             approved: uids(&policies, |it| it["state"] == "approved"),
         })

@@ -80,6 +80,8 @@ fn row(shows: bool, value: &Value) -> [crate::print::Cell; 4] {
 /// As JSON, which --keep takes: so "3" and 3 look different. Of several fields each by its name.
 fn shown(value: &Value) -> String {
     let Value::Object(fields) = value else { return value.to_string() };
-    let fields: Vec<_> = fields.iter().map(|(path, value)| format!("{path}: {value}")).collect();
+    // A title says more.
+    let fields = fields.iter().filter(|(path, _)| *path != "uid" || !fields.contains_key("title"));
+    let fields: Vec<_> = fields.map(|(path, value)| format!("{path}: {value}")).collect();
     fields.join(", ")
 }
