@@ -22,3 +22,8 @@ pub use zone::Zone;
 
 /// An event in JSCalendar: a JSON object.
 pub type Object = Map<String, Value>;
+
+/// The member of an override that says whether it holds for the occurrences after it as well (RFC 5545, 3.2.13), which
+/// JSCalendar can't say: [`THIS_AND_FUTURE`].
+pub(crate) const RANGE: &str = "fasti:range";
+pub(crate) const THIS_AND_FUTURE: &str = "thisAndFuture";

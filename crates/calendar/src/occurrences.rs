@@ -15,13 +15,13 @@ use jiff::civil::DateTime;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use crate::Object;
 use crate::duration::Duration;
 use crate::patch::{PatchError, apply_override};
 use crate::recurrence::{Expansion, Plan, RuleError, local_date_time};
 use crate::zone::Zone;
+use crate::{Object, RANGE};
 
-use reading::{Times, overrides, plans};
+use reading::{Times, onwards, overrides, plans};
 
 /// How many occurrences of an event are stepped through, and periods searched, to find the end of rules
 /// with a count, or for one answer. Two and a half centuries of days.
@@ -163,6 +163,8 @@ pub struct Series {
     rules: Vec<Plan>,
     exclusions: Vec<Plan>,
     overrides: BTreeMap<DateTime, Override>,
+    /// Overrides that hold for the occurrences after them as well, until the next such one: where they place theirs.
+    onwards: BTreeMap<DateTime, Placement>,
     /// Where the event is itself an occurrence of another: which one.
     recurrence_id: Option<DateTime>,
     problems: Vec<Problem>,
@@ -184,9 +186,21 @@ impl Series {
         let rules = plans("recurrenceRules", true);
         let exclusions = plans("excludedRecurrenceRules", false);
         let overrides = overrides(&event, &placement, &mut problems);
+        let onwards = onwards(&event, &overrides);
         let recurrence_id =
             event.get("recurrenceId").and_then(Value::as_str).and_then(local_date_time);
-        Ok(Self { event, placement, rules, exclusions, overrides, recurrence_id, problems })
+        let mut series = Self {
+            event,
+            placement,
+            rules,
+            exclusions,
+            overrides,
+            onwards,
+            recurrence_id,
+            problems,
+        };
+        series.place_added();
+        Ok(series)
     }
 
     /// The local start of the first occurrence.
@@ -246,15 +260,18 @@ impl Series {
             }
         }
 
-        let mut placement = self.placement.clone();
         let zone = self.placement.zone.as_ref().unwrap_or(default_zone);
-        let longest = SignedDuration::from_secs(placement.duration.seconds_max());
-        let from = zone.to_local(range.start).saturating_sub(SLACK).saturating_sub(longest);
-        let to = zone.to_local(range.end).saturating_add(SLACK);
+        let mut placement = self.placement.clone();
+        let (back, ahead) = self.reach();
+        let from = zone.to_local(range.start).saturating_sub(SLACK).saturating_sub(ahead);
+        let to = zone.to_local(range.end).saturating_add(SLACK).saturating_add(back);
         let mut regular = self.regular(from, to);
         let mut given = 0;
         for id in regular.by_ref() {
-            placement.start = id;
+            match self.onwards.is_empty() {
+                true => placement.start = id,
+                false => placement = self.placed(id),
+            }
             let Some(item) = inside(self.recurrence_id.unwrap_or(id), &placement, false) else {
                 continue;
             };
@@ -265,6 +282,49 @@ impl Series {
             give(item);
         }
         regular.gave_up()
+    }
+
+    /// Occurrences that are only added follow such an override like those of the rules.
+    fn place_added(&mut self) {
+        if self.onwards.is_empty() {
+            return;
+        }
+        let is_added = |id: &&DateTime| self.patch(**id).is_some_and(Object::is_empty);
+        let added: Vec<DateTime> = self.overrides.keys().filter(is_added).copied().collect();
+        for id in added {
+            let placement = self.placed(id);
+            self.overrides.insert(id, Override::Changed(placement));
+        }
+    }
+
+    /// The override that an occurrence without one of its own follows.
+    fn onward(&self, id: DateTime) -> Option<(&DateTime, &Placement)> {
+        self.onwards.range(..=id).next_back()
+    }
+
+    /// When and where an occurrence is that has no override of its own.
+    fn placed(&self, id: DateTime) -> Placement {
+        match self.onward(id) {
+            Some((of, placement)) => {
+                let start = id.saturating_add(placement.start.duration_since(*of));
+                Placement { start, ..placement.clone() }
+            }
+            None => Placement { start: id, ..self.placement.clone() },
+        }
+    }
+
+    /// How far before the time that the rules say an occurrence may begin, and how far after it may end.
+    fn reach(&self) -> (SignedDuration, SignedDuration) {
+        let longest = SignedDuration::from_secs(self.placement.duration.seconds_max());
+        let mut reach = (SignedDuration::ZERO, longest);
+        for (of, placement) in &self.onwards {
+            let shift = placement.start.duration_since(*of);
+            let longest = SignedDuration::from_secs(placement.duration.seconds_max());
+            // Zones are at most a day apart.
+            reach.0 = reach.0.max(-shift + SLACK);
+            reach.1 = reach.1.max(shift + longest + SLACK);
+        }
+        reach
     }
 
     /// The recurrence ids of a range of local times, in their order, at most `max`; and whether these
@@ -306,19 +366,26 @@ impl Series {
         if let Some(zone) = self.event.get("timeZone") {
             event.insert("recurrenceIdTimeZone".into(), zone.clone());
         }
-        let patch = self
-            .event
-            .get("recurrenceOverrides")
-            .and_then(Value::as_object)
-            .into_iter()
-            .flatten()
-            .find(|(key, _)| local_date_time(key) == Some(recurrence_id))
-            .and_then(|(_, patch)| patch.as_object());
-        if let Some(patch) = patch {
-            // Where it is refused, that is among the problems.
+        // Where a patch is refused, that is among the problems.
+        let own = self.patch(recurrence_id);
+        if let Some(patch) = own.filter(|patch| !patch.is_empty()) {
             let _ = apply_override(&mut event, patch);
+        } else if let Some((of, _)) = self.onward(recurrence_id)
+            && let Some(patch) = self.patch(*of)
+        {
+            let _ = apply_override(&mut event, patch);
+            event.insert("start".into(), self.placed(recurrence_id).start.to_string().into());
         }
+        event.shift_remove(RANGE);
         event
+    }
+
+    /// The patch of an override.
+    fn patch(&self, recurrence_id: DateTime) -> Option<&Object> {
+        let overrides = self.event.get("recurrenceOverrides").and_then(Value::as_object);
+        let mut overrides = overrides.into_iter().flatten();
+        let of_id = |(key, _): &(&String, &Value)| local_date_time(key) == Some(recurrence_id);
+        overrides.find(of_id).and_then(|(_, patch)| patch.as_object())
     }
 
     /// Seconds since 1970 before which nothing of it takes place in any zone, and after which nothing
@@ -337,9 +404,14 @@ impl Series {
                 include(placement.start, &placement.duration);
             }
         }
+        let (back, ahead) = self.reach();
+        from = from.saturating_sub(back.as_secs());
         for rule in &self.rules {
             match rule.end() {
-                Some(end) => include(end, &self.placement.duration),
+                Some(end) => {
+                    let end = utc_seconds(end).saturating_add(ahead.as_secs());
+                    to = to.max(end.saturating_add(ZONE_SECONDS_MAX));
+                }
                 None => return (from, None),
             }
         }

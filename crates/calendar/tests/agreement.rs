@@ -329,7 +329,7 @@ fn event_twice(dice: &mut Dice) -> (Value, String) {
         if overrides.contains_key(&id.to_string()) || overrides.contains_key(&other.to_string()) {
             continue;
         }
-        match dice.between(0, 2) {
+        match dice.between(0, 3) {
             0 => {
                 lines += &format!("EXDATE;TZID={zone}:{}\r\n", local(id));
                 overrides.insert(id.to_string(), json!({ "excluded": true }));
@@ -338,10 +338,20 @@ fn event_twice(dice: &mut Dice) -> (Value, String) {
                 lines += &format!("RDATE;TZID={zone}:{}\r\n", local(other));
                 overrides.insert(other.to_string(), json!({}));
             }
-            _ if (9..21).contains(&other.hour()) => {
+            2 if (9..21).contains(&other.hour()) => {
                 let recurrence_id = format!("RECURRENCE-ID;TZID={zone}:{}\r\n", local(id));
                 changed += &part(&recurrence_id, other, "one");
                 let patch = json!({ "start": other.to_string(), "title": "one" });
+                overrides.insert(id.to_string(), patch);
+            }
+            3 if (9..21).contains(&other.hour()) => {
+                let range =
+                    format!("RECURRENCE-ID;RANGE=THISANDFUTURE;TZID={zone}:{}\r\n", local(id));
+                let title = format!("from {id} on");
+                changed += &part(&range, other, &title);
+                let patch = json!({
+                    "start": other.to_string(), "title": title, "fasti:range": "thisAndFuture",
+                });
                 overrides.insert(id.to_string(), patch);
             }
             _ => {}

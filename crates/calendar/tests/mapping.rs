@@ -298,3 +298,37 @@ fn days_of_the_month_in_a_yearly_rule_are_of_all_months() {
     assert_eq!(event["recurrenceRules"][0]["byMonth"].as_array().unwrap().len(), 12);
     assert!(ical::write(&[event]).contains("RRULE:FREQ=YEARLY;BYMONTHDAY=10\r\n"));
 }
+
+#[test]
+fn this_and_future_is_read_and_written_and_holds_until_the_next_one() {
+    let part =
+        |more: &str| format!("BEGIN:VEVENT\r\nUID:a\r\nDURATION:PT1H\r\n{more}END:VEVENT\r\n");
+    let file = [
+        part("SUMMARY:all\r\nDTSTART:20240101T090000Z\r\nRRULE:FREQ=DAILY;COUNT=6\r\n"),
+        part(
+            "SUMMARY:later\r\nDTSTART:20240103T110000Z\r\nRECURRENCE-ID;RANGE=THISANDFUTURE:20240103T090000Z\r\n",
+        ),
+        part("SUMMARY:once\r\nDTSTART:20240104T080000Z\r\nRECURRENCE-ID:20240104T090000Z\r\n"),
+        part(
+            "SUMMARY:last\r\nDTSTART:20240106T070000Z\r\nRECURRENCE-ID;RANGE=THISANDFUTURE:20240106T090000Z\r\n",
+        ),
+    ];
+    let mut event = fasti_calendar::ical::read(file.concat().as_bytes()).events.remove(0).1;
+    let series = fasti_calendar::Series::new(std::sync::Arc::new(event.clone())).unwrap();
+    let all = jiff::Timestamp::MIN..jiff::Timestamp::MAX;
+    let found = series.occurrences(all, &fasti_calendar::Zone::utc(), 10).occurrences;
+    let told = found.iter().map(|it| {
+        let title = series.instance(it.recurrence_id)["title"].as_str().unwrap().to_owned();
+        format!("{} {title}", it.start.strftime("%d %H"))
+    });
+    let told: Vec<String> = told.collect();
+    assert_eq!(
+        told,
+        ["01 09 all", "02 09 all", "03 11 later", "04 08 once", "05 11 later", "06 07 last"]
+    );
+    // Also where nothing is kept of how it was written.
+    event.shift_remove("fasti:icalendar");
+    let written = fasti_calendar::ical::write(&[event]);
+    assert!(written.contains("RECURRENCE-ID;RANGE=THISANDFUTURE:20240103T090000Z"), "{written}");
+    assert!(!written.contains("JSPROP"), "{written}");
+}

@@ -10,7 +10,7 @@ use super::lines::{Component, Line};
 use super::values::{self, Clock, When};
 use super::zones::Zones;
 use crate::patch::NOT_OVERRIDDEN;
-use crate::{Object, Zone};
+use crate::{Object, RANGE, THIS_AND_FUTURE, Zone};
 
 /// A component as an object, without the overrides that other components say.
 pub(super) struct Read {
@@ -39,7 +39,11 @@ pub(super) fn event(
         };
         match component(component_of, zones, bad) {
             Ok(other) => {
-                patches.insert(id.clone(), Value::Object(patch(&object, other.object, &id)));
+                let mut patch = patch(&object, other.object, &id);
+                if goes_on(component_of) {
+                    patch.insert(RANGE.into(), json!(THIS_AND_FUTURE));
+                }
+                patches.insert(id.clone(), Value::Object(patch));
             }
             Err(why) => bad.push(why),
         }
@@ -62,6 +66,12 @@ pub(super) fn recurrence_id(
 ) -> Option<String> {
     let line = component.line("RECURRENCE-ID")?;
     Some(values::local(on_clock(line, values::when(&line.value)?, clock, zones)))
+}
+
+/// Whether what it says is meant for the occurrences after it as well.
+fn goes_on(component: &Component) -> bool {
+    let range = component.line("RECURRENCE-ID").and_then(|line| line.param("RANGE"));
+    range.is_some_and(|range| range.eq_ignore_ascii_case("THISANDFUTURE"))
 }
 
 /// What makes of an occurrence of the series what another object says.

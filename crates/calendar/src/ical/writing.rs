@@ -11,7 +11,7 @@ use super::lines::Line;
 use super::reading::{ANSWERS, KINDS, NUMBERS, OTHERS, PLACE, ROLES, TEXTS, hashed, named};
 use super::values::{self, Clock};
 use super::zones;
-use crate::{Object, Zone};
+use crate::{Object, RANGE, THIS_AND_FUTURE, Zone};
 
 /// Lines by the component that they stand in (see [`Place`]) and the thing that they say.
 pub(super) type Groups = BTreeMap<(String, String), Vec<String>>;
@@ -115,13 +115,26 @@ impl Writer<'_> {
 
     /// A line that tells a time on a clock.
     fn time(&mut self, name: &str, at: DateTime, clock: &Clock, object: &Object) {
+        self.time_with(None, name, at, clock, object);
+    }
+
+    fn time_with(
+        &mut self,
+        param: Option<(&str, &str)>,
+        name: &str,
+        at: DateTime,
+        clock: &Clock,
+        object: &Object,
+    ) {
         let id = object.get("timeZone").and_then(Value::as_str);
         let tzid = id.map(|id| zones::tzid(object, id)).unwrap_or_default();
-        match (clock.is_date, clock.is_utc) {
-            (true, _) => self.line(name, &[("VALUE", "DATE")], &clock.write(at)),
-            (false, true) => self.line(name, &[], &clock.write(at)),
-            (false, false) => self.line(name, &[("TZID", &tzid)], &clock.write(at)),
-        }
+        let clocks = match (clock.is_date, clock.is_utc) {
+            (true, _) => Some(("VALUE", "DATE")),
+            (false, true) => None,
+            (false, false) => Some(("TZID", &*tzid)),
+        };
+        let params: Vec<_> = param.into_iter().chain(clocks).collect();
+        self.line(name, &params, &clock.write(at));
     }
 
     fn component(
@@ -134,7 +147,9 @@ impl Writer<'_> {
         let is_task = text("@type") == Some("Task");
         self.line("UID", &[], &values::escaped(text("uid").unwrap_or_default()));
         if let Some((at, clock, series)) = of {
-            self.time("RECURRENCE-ID", at, clock, series);
+            let goes_on = object.get(RANGE).is_some_and(|range| range == THIS_AND_FUTURE);
+            let range = goes_on.then_some(("RANGE", "THISANDFUTURE"));
+            self.time_with(range, "RECURRENCE-ID", at, clock, series);
         }
         self.times(object, clock, is_task);
         for (name, member) in TEXTS {

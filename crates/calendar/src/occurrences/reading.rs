@@ -11,6 +11,7 @@ use crate::duration::Duration;
 use crate::patch::check_override;
 use crate::recurrence::{Expansion, Plan, Rule, local_date_time};
 use crate::zone::Zone;
+use crate::{RANGE, THIS_AND_FUTURE};
 
 use super::{Anchor, Override, Placement, Problem, STEPS_MAX, is_task, template};
 
@@ -198,4 +199,24 @@ pub(super) fn overrides(
         }
     }
     overrides
+}
+
+/// The overrides that hold for the occurrences after them as well.
+pub(super) fn onwards(
+    event: &Object,
+    overrides: &BTreeMap<DateTime, Override>,
+) -> BTreeMap<DateTime, Placement> {
+    let items = event.get("recurrenceOverrides").and_then(Value::as_object);
+    let onwards = items
+        .into_iter()
+        .flatten()
+        .filter(|(_, patch)| patch.get(RANGE).is_some_and(|range| range == THIS_AND_FUTURE));
+    let placed = onwards.filter_map(|(key, _)| {
+        let id = local_date_time(key)?;
+        match overrides.get(&id)? {
+            Override::Changed(placement) => Some((id, placement.clone())),
+            Override::Excluded => None,
+        }
+    });
+    placed.collect()
 }
