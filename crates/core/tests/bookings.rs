@@ -258,6 +258,28 @@ fn a_new_stakeholder_counts_once_all_have_accepted_it() {
     }
 }
 
+/// Found by the simulator: they were listed in the order in which they had come.
+#[test]
+fn what_two_stakeholders_propose_side_by_side_is_listed_alike_everywhere() {
+    let (mut world, ids) = World::of(4);
+    let [a, b, c, d] = ids[..] else { unreachable!() };
+    add(&mut world, a, "Van", &[a, b]);
+    world.settle();
+    world.cut(a, b);
+    for (at, new) in [(a, c), (b, d)] {
+        edit(&mut world, at, "Van", ResourceEdit { add: Some(new), ..ResourceEdit::default() });
+    }
+    world.link(a, b);
+    world.settle();
+    let proposals = |world: &mut World, at| match world.ask(at, Command::Resources).unwrap() {
+        Answer::Resources(all) => all[0].proposals.clone(),
+        other => panic!("{other:?}"),
+    };
+    let of_a = proposals(&mut world, a);
+    assert_eq!(of_a.len(), 2);
+    assert_eq!(of_a, proposals(&mut world, b));
+}
+
 /// What a dead office booked and nobody has heard of is void; what somebody has heard of stays.
 #[test]
 fn a_dead_office_is_dismissed_and_the_van_goes_on() {
