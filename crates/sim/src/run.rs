@@ -61,6 +61,8 @@ pub struct Outcome {
 
 /// Runs a scenario under a seed.
 pub fn run(scenario: &Scenario, seed: u64, options: Options) -> Outcome {
+    #[cfg(feature = "mutations")]
+    fasti_core::booking_mutation::make(options.mutation.in_bookings());
     let mut world = World::new(scenario, seed, options.mutation);
     world.trace.print = options.print;
     world.meter = options.measure.then(Meter::default);
@@ -72,6 +74,10 @@ pub fn run(scenario: &Scenario, seed: u64, options: Options) -> Outcome {
     });
     let entries = world.offices.first().map_or(0, |office| office.disk.rows.len());
     world.stats.entries = entries as u64;
+    let [settled, excused, displaced] = world.promises.counts();
+    world.stats.settled = settled;
+    world.stats.excused = excused;
+    world.stats.displaced = displaced;
     Outcome {
         result,
         trace: world.trace.hash(),
