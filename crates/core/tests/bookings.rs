@@ -368,6 +368,37 @@ fn what_a_copied_office_books_is_displaced_everywhere() {
     assert_eq!(book(&mut world, boston, "Room 2", "third", &[(9, 10)])[0].state, Settled);
 }
 
+/// What a stakeholder granted in both of its histories is asked of it again. (Found by the simulator: every node that
+/// took the second history stopped.)
+#[test]
+fn what_a_copied_office_grants_twice_is_granted_again() {
+    let (mut world, ids) = World::of(3);
+    let [denver, boston, austin] = ids[..] else { unreachable!() };
+    add(&mut world, boston, "Room 2", &[]);
+    world.settle();
+    let copy = world.offices[&boston].disk.clone();
+    world.cut(boston, denver);
+    world.cut(boston, austin);
+    book(&mut world, denver, "Room 2", "visit", &[(9, 10)]);
+    world.settle();
+    world.cut(denver, austin);
+    world.link(boston, denver);
+    world.settle();
+    assert_eq!(states(&mut world, denver, "visit"), [Settled]);
+    world.cut(boston, denver);
+    world.restore(boston, copy);
+    world.link(boston, austin);
+    world.settle();
+    assert_eq!(states(&mut world, austin, "visit"), [Settled]);
+    world.link(boston, denver);
+    world.link(denver, austin);
+    world.settle();
+    for id in ids {
+        let shown = bookings(&mut world, id, "visit");
+        assert!(shown[0].granted && shown[0].state == Settled, "{shown:?}");
+    }
+}
+
 /// Every node opened anew, with all judged again or not, shows the same.
 #[test]
 fn bookings_are_the_same_after_opening_and_after_judging_again() {
