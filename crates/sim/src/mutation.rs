@@ -82,6 +82,15 @@ impl Mutation {
         }
     }
 
+    /// What the program has to be built with to make it.
+    pub(crate) fn features(self) -> &'static str {
+        #[cfg(feature = "mutations")]
+        if self.in_bookings().is_some() {
+            return " --features mutations";
+        }
+        ""
+    }
+
     /// Whether removals are judged by something else than what is there: see [`doctored`].
     pub(crate) fn doctors(self) -> bool {
         matches!(self, Self::RemovedCount | Self::NoVouching | Self::NoSeniority)

@@ -37,12 +37,15 @@ pub struct Failure {
 impl Failure {
     /// The command that shows the failing run again.
     pub fn replay(&self, scenario: &std::path::Path, mutation: Mutation) -> String {
+        let features = mutation.features();
         let mutation = match clap::ValueEnum::to_possible_value(&mutation) {
             Some(name) if mutation != Mutation::None => format!(" --mutation {}", name.get_name()),
             _ => String::new(),
         };
         let (seed, scenario) = (self.seed, scenario.display());
-        format!("cargo run -p fasti-sim -- replay --seed {seed} --scenario {scenario}{mutation}")
+        format!(
+            "cargo run -p fasti-sim{features} -- replay --seed {seed} --scenario {scenario}{mutation}"
+        )
     }
 }
 
