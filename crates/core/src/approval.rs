@@ -406,10 +406,14 @@ impl Ledger {
         let decided = |wanted: fn(&What) -> bool| {
             policy.decisions.iter().any(|at| wanted(&policy.said[at].what))
         };
-        let superseded_by = policy.decisions.iter().find_map(|at| match &policy.said[at].what {
-            What::Superseded(by) => Some(policy::id_of(by).unwrap_or(by).to_owned()),
+        // Of several, which may have come in any order, the first by the clocks.
+        let superseding = policy.decisions.iter().filter_map(|at| match &policy.said[at].what {
+            What::Superseded(by) => Some((self.graph.node(*at), by)),
             _ => None,
         });
+        let superseded_by = superseding
+            .min_by_key(|(node, _)| (node.time, node.hash))
+            .map(|(_, by)| policy::id_of(by).unwrap_or(by).to_owned());
         let withdrawn = decided(|what| matches!(what, What::Withdrawn));
         let state = match (approved.is_empty(), &superseded_by, withdrawn, proposed.is_empty()) {
             (false, ..) => PolicyState::Approved,

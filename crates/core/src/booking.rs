@@ -14,7 +14,8 @@ mod docket;
 mod held;
 #[cfg(test)]
 mod measure;
-mod mutation;
+#[cfg_attr(not(feature = "mutations"), allow(unreachable_pub))]
+pub mod mutation;
 mod order;
 mod past;
 #[cfg(test)]

@@ -70,6 +70,8 @@ pub mod ticket;
 pub mod time;
 mod views;
 
+#[cfg(feature = "mutations")]
+pub use booking::mutation as booking_mutation;
 pub use command::{Answer, Command, CommandError, Reply};
 pub use document::Document;
 pub use ids::{

@@ -168,6 +168,25 @@ fn a_policy_takes_the_place_of_another() {
     assert!(approve(&mut world, founder, &["A"]).is_err());
 }
 
+/// Found by the simulator: each node named the one that it had heard of first.
+#[test]
+fn a_policy_that_two_take_the_place_of_says_the_same_everywhere() {
+    let (mut world, all) = world();
+    let [founder, second, office] = all;
+    world.publish(office, "B", "2024-05-01");
+    world.publish(office, "C", "2024-05-01");
+    world.settle();
+    world.cut(founder, second);
+    world.cut(founder, office);
+    for (at, policy) in [(founder, "B"), (second, "C")] {
+        let (supersedes, condition) = (vec!["A".into()], Condition::Always);
+        world.ask(at, Command::Approve { policy: policy.into(), supersedes, condition }).unwrap();
+    }
+    world.link(founder, second);
+    world.link(founder, office);
+    assert_eq!(agreed(&mut world, &all).state, PolicyState::Superseded);
+}
+
 #[test]
 fn two_approvers_in_a_divided_network_come_to_the_same() {
     for other_title in [false, true] {

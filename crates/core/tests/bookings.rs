@@ -260,6 +260,28 @@ fn a_new_stakeholder_counts_once_all_have_accepted_it() {
     }
 }
 
+/// Found by the simulator: they were listed in the order in which they had come.
+#[test]
+fn what_two_stakeholders_propose_side_by_side_is_listed_alike_everywhere() {
+    let (mut world, ids) = World::of(4);
+    let [a, b, c, d] = ids[..] else { unreachable!() };
+    add(&mut world, a, "Van", &[a, b]);
+    world.settle();
+    world.cut(a, b);
+    for (at, new) in [(a, c), (b, d)] {
+        edit(&mut world, at, "Van", ResourceEdit { add: Some(new), ..ResourceEdit::default() });
+    }
+    world.link(a, b);
+    world.settle();
+    let proposals = |world: &mut World, at| match world.ask(at, Command::Resources).unwrap() {
+        Answer::Resources(all) => all[0].proposals.clone(),
+        other => panic!("{other:?}"),
+    };
+    let of_a = proposals(&mut world, a);
+    assert_eq!(of_a.len(), 2);
+    assert_eq!(of_a, proposals(&mut world, b));
+}
+
 /// What a dead office booked and nobody has heard of is void; what somebody has heard of stays.
 #[test]
 fn a_dead_office_is_dismissed_and_the_van_goes_on() {
@@ -346,6 +368,37 @@ fn what_a_copied_office_books_is_displaced_everywhere() {
         assert_eq!(states(&mut world, id, "second"), [Displaced]);
     }
     assert_eq!(book(&mut world, boston, "Room 2", "third", &[(9, 10)])[0].state, Settled);
+}
+
+/// What a stakeholder granted in both of its histories is asked of it again. (Found by the simulator: every node that
+/// took the second history stopped.)
+#[test]
+fn what_a_copied_office_grants_twice_is_granted_again() {
+    let (mut world, ids) = World::of(3);
+    let [denver, boston, austin] = ids[..] else { unreachable!() };
+    add(&mut world, boston, "Room 2", &[]);
+    world.settle();
+    let copy = world.offices[&boston].disk.clone();
+    world.cut(boston, denver);
+    world.cut(boston, austin);
+    book(&mut world, denver, "Room 2", "visit", &[(9, 10)]);
+    world.settle();
+    world.cut(denver, austin);
+    world.link(boston, denver);
+    world.settle();
+    assert_eq!(states(&mut world, denver, "visit"), [Settled]);
+    world.cut(boston, denver);
+    world.restore(boston, copy);
+    world.link(boston, austin);
+    world.settle();
+    assert_eq!(states(&mut world, austin, "visit"), [Settled]);
+    world.link(boston, denver);
+    world.link(denver, austin);
+    world.settle();
+    for id in ids {
+        let shown = bookings(&mut world, id, "visit");
+        assert!(shown[0].granted && shown[0].state == Settled, "{shown:?}");
+    }
 }
 
 /// Every node opened anew, with all judged again or not, shows the same.

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 
 use fasti_core::command::{Condition, ConflictView, Written};
 use fasti_core::policy::{PolicyEvent, PolicyKind};
-use fasti_core::{Answer, Command, CommandError, Reply, RequestId};
+use fasti_core::resource::Slot;
+use fasti_core::{Answer, Command, CommandError, Reply, RequestId, ResourceId};
 use serde_json::{Value, json};
 
+use crate::entries::Entries;
 use crate::forge::MARK;
 use crate::oracle::{Broken, Invariant};
 use crate::world::{Happening, MILLISECOND, SECOND, World};
@@ -19,6 +21,8 @@ pub(crate) enum Part {
     Events,
     Conflicts,
     FormerMembers,
+    Policies,
+    Resources,
     /// The status once more: whether nothing was written while the others were asked for.
     StatusAfter,
 }
@@ -36,6 +40,18 @@ pub(crate) enum Asked {
     Invite { newcomer: usize },
     /// To be let in.
     Admit { newcomer: usize },
+    /// A resource to be there, or different.
+    Resource,
+    /// These times of a resource.
+    Book { resource: ResourceId, slots: Vec<Slot> },
+    /// That nothing is booked any more.
+    CancelBooking,
+    /// The bookings of a resource, when the office held these entries.
+    Bookings { resource: ResourceId, known: Entries },
+    /// A policy to be proposed, approved or withdrawn.
+    Decision,
+    /// All bookings, for an oracle, when the office held these entries.
+    AllBookings { known: Entries },
     /// For an oracle.
     View(Part),
     /// Whether it knows that all hold all.
@@ -212,7 +228,9 @@ impl World {
             }
             (Asked::ReadBack { written }, reply) => self.read_back(at, written, reply)?,
             (Asked::Conflicts, Ok(Answer::Conflicts(conflicts))) => {
-                self.clients.conflicts = conflicts;
+                // Displaced bookings are decided by booking something else.
+                let fields = conflicts.into_iter().filter(|it| !it.path.starts_with("bookings/"));
+                self.clients.conflicts = fields.collect();
             }
             (Asked::Invite { newcomer }, Ok(_)) => {
                 self.after(MILLISECOND, Happening::Knock { newcomer });
@@ -237,11 +255,28 @@ impl World {
                         (Part::FormerMembers, Answer::FormerMembers(all)) => {
                             view.former = Some(all);
                         }
+                        (Part::Policies, Answer::Policies(all)) => view.policies = Some(all),
+                        (Part::Resources, Answer::Resources(all)) => view.resources = Some(all),
                         _ => {}
                     }
                 }
                 self.viewed(at)?;
             }
+            (Asked::AllBookings { known }, Ok(Answer::Bookings { bookings, more })) => {
+                self.bookings_shown(at, (!more).then_some((&known, None)), &bookings)?;
+                if let Some(view) = self.watch.views.get_mut(&at) {
+                    view.bookings = Some(bookings);
+                }
+                self.viewed(at)?;
+            }
+            (
+                asked @ (Asked::Resource
+                | Asked::Book { .. }
+                | Asked::CancelBooking
+                | Asked::Bookings { .. }
+                | Asked::Decision),
+                reply,
+            ) => self.told_of_bookings(at, asked, reply)?,
             (Asked::Acknowledged, Ok(Answer::Status(status))) => {
                 self.told_acknowledged(at, &status)?;
             }
@@ -279,7 +314,7 @@ impl World {
     }
 
     /// Only these are honest reasons to refuse an honest edit.
-    fn refused(&self, at: usize, error: &CommandError) -> Result<(), Broken> {
+    pub(crate) fn refused(&self, at: usize, error: &CommandError) -> Result<(), Broken> {
         match error {
             _ if !self.is_honest(at) => Ok(()),
             // It was removed, or is an admin who heard that he is none any more.
@@ -308,6 +343,11 @@ fn brief(reply: &Reply) -> String {
     match reply {
         Ok(Answer::Status(status)) => format!("{:?}", status.frontier),
         Ok(Answer::Events { events, .. }) => format!("{} events", events.len()),
+        Ok(Answer::Bookings { bookings, .. } | Answer::Booked(bookings)) => {
+            let states: Vec<_> = bookings.iter().map(|it| (&it.id, it.state)).collect();
+            format!("{states:?}")
+        }
+        Ok(Answer::Policies(all)) => format!("{} policies", all.len()),
         other => format!("{other:?}"),
     }
 }

@@ -6,22 +6,48 @@ use std::rc::Rc;
 
 use fasti_core::ids::EntryHash;
 use fasti_core::notice::{SignedNotice, Topic};
-use fasti_core::row::Row;
+use fasti_core::row::{Row, Standing};
 use fasti_core::{Incarnation, Kept, LogId, OfficeId, Stored, Write};
 
+use crate::entries::Entries;
 use crate::mutation::Mutation;
+use crate::reserved::Reserved;
 
 /// Every row of the world once, and a number for each entry.
 #[derive(Default)]
 pub(crate) struct Shelf {
     rows: BTreeMap<(EntryHash, bool), Rc<Row>>,
     numbers: BTreeMap<EntryHash, u32>,
+    /// What each is built upon.
+    links: Vec<Vec<u32>>,
+    /// What they say of resources.
+    pub(crate) reserved: Reserved,
 }
 
 impl Shelf {
-    pub(crate) fn number(&mut self, hash: EntryHash) -> u32 {
-        let next = self.numbers.len() as u32;
-        *self.numbers.entry(hash).or_insert(next)
+    fn number(&mut self, row: &Row) -> u32 {
+        if let Some(number) = self.numbers.get(&row.hash) {
+            return *number;
+        }
+        let number = self.numbers.len() as u32;
+        self.numbers.insert(row.hash, number);
+        let parents = row.entry.link.parents.iter().chain([&row.entry.prev]);
+        self.links.push(parents.filter_map(|hash| self.numbers.get(hash).copied()).collect());
+        self.reserved.note(number, row);
+        number
+    }
+
+    /// What lies under an entry, itself among it.
+    pub(crate) fn under(&self, number: u32) -> Entries {
+        let mut under = Entries::default();
+        let mut walk = vec![number];
+        while let Some(at) = walk.pop() {
+            if !under.has(at) {
+                under.insert(at);
+                walk.extend(&self.links[at as usize]);
+            }
+        }
+        under
     }
 
     /// The number of an entry that some office has stored.
@@ -46,8 +72,10 @@ impl Shelf {
 #[derive(Clone, Default)]
 pub(crate) struct Disk {
     pub(crate) rows: Vec<Rc<Row>>,
-    /// Which entries are there: a bit for each number of the shelf.
-    held: Vec<u64>,
+    /// Which entries are there.
+    pub(crate) held: Entries,
+    /// Which of them count for nothing.
+    pub(crate) void: Entries,
     notices: BTreeMap<(OfficeId, Topic), SignedNotice>,
     conflicts: BTreeSet<(String, String)>,
     incarnation: Option<Incarnation>,
@@ -70,7 +98,8 @@ impl Disk {
         for write in writes {
             match write {
                 Write::Entry { index, row } => {
-                    let number = shelf.number(row.hash) as usize;
+                    let number = shelf.number(row);
+                    let counts = row.standing == Standing::Applied;
                     let row = shelf.share(row);
                     let (index, rows) = (*index as usize, self.rows.len());
                     if index > rows {
@@ -80,10 +109,11 @@ impl Disk {
                     } else {
                         self.rows[index] = row;
                     }
-                    if self.held.len() <= number / 64 {
-                        self.held.resize(number / 64 + 1, 0);
+                    self.held.insert(number);
+                    match counts {
+                        true => self.void.remove(number),
+                        false => self.void.insert(number),
                     }
-                    self.held[number / 64] |= 1 << (number % 64);
                 }
                 Write::Notice(notice) => {
                     self.notices.insert((notice.office, notice.topic), notice.clone());
@@ -115,8 +145,7 @@ impl Disk {
 
     /// Whether the entry with this number is there.
     pub(crate) fn holds(&self, number: u32) -> bool {
-        let number = number as usize;
-        self.held.get(number / 64).is_some_and(|bits| bits & (1 << (number % 64)) != 0)
+        self.held.has(number)
     }
 
     /// Whether the entries with these numbers are all there.

@@ -38,6 +38,8 @@ impl World {
         if scenario.clients.edit_every_ms > 0 {
             self.after(scenario.clients.from_second * SECOND, Happening::Edit);
         }
+        self.some_time(scenario.clients.book_every_ms * MILLISECOND, Happening::Book);
+        self.some_time(scenario.clients.decide_every_ms * MILLISECOND, Happening::Decide);
         self.some_time(faults.crash_every_seconds * SECOND, Happening::Crash);
         self.some_time(
             faults.partition_every_seconds * SECOND,
@@ -120,6 +122,9 @@ impl World {
             backup.forget_incarnation();
         }
         self.forget_claims(at, &backup);
+        if backup.rows.len() < self.offices[at].disk.rows.len() {
+            self.promises.breaks_word(self.offices[at].id);
+        }
         self.trace.note(self.now, at, "restored", &[], || format!("{} entries", backup.rows.len()));
         self.offices[at].disk = backup;
     }
@@ -172,6 +177,7 @@ impl World {
         let Some(to) = to else { return Ok(()) };
         let Some(from) = self.dice.pick(&self.linked_with(to)).copied() else { return Ok(()) };
         let frame = Message::Push(fasti_core::log::bundle([row])).encode();
+        self.promises.breaks_word(self.offices[at].id);
         self.trace.note(self.now, at, "equivocates", &frame, || format!("to {to}, over {from}"));
         self.deliver(from, to, frame)
     }

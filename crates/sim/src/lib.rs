@@ -18,6 +18,8 @@
 //! 2. Once faults stop, all members hold the same and know it of each other, within a bound.
 //! 3. What a caller was told is written is there after any crash, and at the end everywhere. Nobody
 //!    acknowledges what is not durable.
+//! 4. What anybody called settled is held, there and wherever as much is known, unless a promise was broken on which
+//!    it hangs; and never is more held than fits.
 //! 6. Nothing that a peer sends stops a node, makes it keep more than the limits say, or makes the network talk for
 //!    ever. Nobody believes of an honest office that it holds what it doesn't.
 //! 7. What removals cut off shows nowhere, and what they don't counts; an admin always remains; whom nobody removed
@@ -35,20 +37,24 @@
 //! | `disk` | what is durable |
 //! | `network` | links, latency, loss, partitions |
 //! | `clients` | the people who edit, and what they were answered |
+//! | `bookers` | those who book, and decide about resources and policies |
 //! | `faults` | crashes, partitions, garbage, clock jumps, joins |
 //! | `members` | removals, leaves, new keys |
 //! | `liars`, `forge` | members that lie; what they sign |
 //! | `oracle`, `standing` | what must hold; who belongs, and what counts of those who were removed |
+//! | `promises`, `reserved` | what follows from a settled booking; what entries say of resources |
 //! | `setup` | the network as a run finds it |
 //! | `measure` | how fast changes get around, and how often each |
 //! | `mutation` | bugs made on purpose |
-//! | `dice`, `memo`, `trace` | random numbers, remembered signature checks, the running hash |
+//! | `dice`, `entries`, `memo`, `trace` | random numbers, sets of entries, remembered signature checks, the running hash |
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod bookers;
 mod clients;
 mod dice;
 mod disk;
+mod entries;
 mod faults;
 mod forge;
 mod liars;
@@ -59,6 +65,8 @@ mod mutation;
 mod network;
 mod office;
 mod oracle;
+mod promises;
+mod reserved;
 mod run;
 mod scenario;
 mod setup;

@@ -4,10 +4,11 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
-use fasti_sim::{Mutation, Options, Outcome, Scenario, ScenarioError, Sweep, run, sweep};
+use fasti_sim::{Mutation, Options, Outcome, Scenario, ScenarioError, Stats, Sweep, run, sweep};
 use serde_json::json;
 
 /// A thousand offices are millions of small allocations: with the C library's allocator they take a
@@ -136,7 +137,13 @@ fn run_many(
     let start = wall();
     let end = minutes.map(|minutes| start + Duration::from_secs_f64(minutes * 60.0));
     let runs = AtomicU64::new(0);
+    let totals = Mutex::new([0; 5]);
     let done = |_: &Path, _: u64, outcome: &Outcome| {
+        let Stats { booked, settled, kept, excused, displaced, .. } = outcome.stats;
+        let mut totals = totals.lock().unwrap_or_else(PoisonError::into_inner);
+        for (total, count) in totals.iter_mut().zip([booked, settled, kept, excused, displaced]) {
+            *total += count;
+        }
         let count = runs.fetch_add(1, Ordering::Relaxed) + 1;
         if outcome.result.is_ok() && count.is_multiple_of(20) {
             print!("\r{count} seeds, {:.0} a minute", per_minute(count, start));
@@ -147,6 +154,10 @@ fn run_many(
     let failures = sweep(&plan, options, || end.is_some_and(|end| wall() >= end), done);
     let count = runs.into_inner();
     println!("\r{count} seeds, {:.0} a minute", per_minute(count, start));
+    let [booked, settled, kept, excused, displaced] = totals.into_inner().unwrap_or_default();
+    println!(
+        "{booked} bookings; {settled} claims settled and looked for {kept} times; {excused} excused, of which {displaced} displaced"
+    );
     for (path, failure) in &failures {
         println!("{failure}\nreplay: {}", failure.replay(path, mutation));
     }

@@ -81,6 +81,7 @@ impl World {
         let signer = Signer::from_seed(&self.dice.bytes());
         let succeed = Succeed::new(&self.network, &self.offices[old].id, &signer);
         let new = self.add_office(signer, crate::disk::Disk::default());
+        self.promises.succeeded(self.offices[old].id, self.offices[new].id);
         self.ask(old, Asked::Succeed { old, new }, Command::Succeed(succeed));
         self.work(old)
     }

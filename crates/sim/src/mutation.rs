@@ -46,9 +46,51 @@ pub enum Mutation {
     /// A node answers whatever it can't read by a greeting, which is answered in turn: the network
     /// never falls silent (invariant 6).
     Chatter,
+    /// Bookings are settled though entries of a stakeholder's from before its acknowledgement are missing (invariant 4).
+    #[cfg(feature = "mutations")]
+    SettleOverGap,
+    /// A booking is settled when it is acknowledged, though what freed its place isn't (invariant 4).
+    #[cfg(feature = "mutations")]
+    SettleWithoutDecider,
+    /// A new stakeholder is waited for once it has written something (invariant 4).
+    #[cfg(feature = "mutations")]
+    NewcomerTooLate,
+    /// A new stakeholder's entries count from the proposal on (invariant 4).
+    #[cfg(feature = "mutations")]
+    NewcomerTooEarly,
+    /// Bookings that wait push out those that hold and came later (invariant 4).
+    #[cfg(feature = "mutations")]
+    ReviveBeforeHeld,
+    /// What an office wrote that is being dismissed counts as safe (invariant 4).
+    #[cfg(feature = "mutations")]
+    NoRisk,
 }
 
 impl Mutation {
+    /// The mistake that cores make over bookings.
+    #[cfg(feature = "mutations")]
+    pub(crate) fn in_bookings(self) -> Option<fasti_core::booking_mutation::Mutation> {
+        use fasti_core::booking_mutation::Mutation as Mistake;
+        match self {
+            Self::SettleOverGap => Some(Mistake::NoGapCheck),
+            Self::SettleWithoutDecider => Some(Mistake::NoDecider),
+            Self::NewcomerTooLate => Some(Mistake::NewcomerTooLate),
+            Self::NewcomerTooEarly => Some(Mistake::NewcomerTooEarly),
+            Self::ReviveBeforeHeld => Some(Mistake::ReviveBeforeHeld),
+            Self::NoRisk => Some(Mistake::NoRisk),
+            _ => None,
+        }
+    }
+
+    /// What the program has to be built with to make it.
+    pub(crate) fn features(self) -> &'static str {
+        #[cfg(feature = "mutations")]
+        if self.in_bookings().is_some() {
+            return " --features mutations";
+        }
+        ""
+    }
+
     /// Whether removals are judged by something else than what is there: see [`doctored`].
     pub(crate) fn doctors(self) -> bool {
         matches!(self, Self::RemovedCount | Self::NoVouching | Self::NoSeniority)

@@ -4,13 +4,17 @@ use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 
 use fasti_core::command::EventsQuery;
-use fasti_core::command::{ConflictView, EventView, FormerMemberView, StatusView};
+use fasti_core::command::{
+    BookingState, BookingView, ConflictView, EventView, FormerMemberView, PolicyView, ResourceView,
+    StatusView,
+};
 use fasti_core::message::Message;
 use fasti_core::notice::Topic;
 use fasti_core::{Command, Digest, Effect, Load, OfficeId, Write};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
+use crate::bookers::all_bookings;
 use crate::clients::{Asked, Part};
 use crate::disk::Disk;
 use crate::network::TAG_NOTICES;
@@ -24,13 +28,15 @@ const FRAMES_PER_STEP: usize = 16;
 /// What was broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Invariant {
-    /// 1: nodes with equal frontiers have equal documents, conflicts and rosters.
+    /// 1: nodes with equal frontiers have equal documents, conflicts, bookings, policies and rosters.
     EqualFrontiersShowTheSame,
     /// 2: after the faults all members hold the same within a bound, and know it of each other.
     AllAgreeInTheEnd,
     /// 3: what was answered survives any crash and reaches everyone; acknowledgements claim only what
     /// is durable.
     AnsweredIsKept,
+    /// 4: what was called settled is held, and never more than fits.
+    SettledIsKept,
     /// 6: nothing that comes from outside stops a node or makes it talk for ever.
     NothingStopsANode,
     /// 7: what a removed member writes later changes nothing; who is not removed stays a member, with what it
@@ -46,6 +52,7 @@ impl std::fmt::Display for Invariant {
             Self::EqualFrontiersShowTheSame => "invariant 1 (equal frontiers show the same)",
             Self::AllAgreeInTheEnd => "invariant 2 (all agree in the end)",
             Self::AnsweredIsKept => "invariant 3 (what was answered is kept)",
+            Self::SettledIsKept => "invariant 4 (what is settled is held)",
             Self::NothingStopsANode => "invariant 6 (nothing stops a node)",
             Self::RemovedCountsForNothing => "invariant 7 (who was removed counts for nothing)",
             Self::HonestRunsAreQuiet => "honest runs raise no alarm",
@@ -82,6 +89,9 @@ pub(crate) struct View {
     pub(crate) events: Option<Vec<EventView>>,
     pub(crate) conflicts: Option<Vec<ConflictView>>,
     pub(crate) former: Option<Vec<FormerMemberView>>,
+    pub(crate) policies: Option<Vec<PolicyView>>,
+    pub(crate) resources: Option<Vec<ResourceView>>,
+    pub(crate) bookings: Option<Vec<BookingView>>,
     pub(crate) after: Option<StatusView>,
 }
 
@@ -129,6 +139,11 @@ impl World {
         self.ask(at, Asked::View(Part::Events), Command::Events(query));
         self.ask(at, Asked::View(Part::Conflicts), Command::Conflicts);
         self.ask(at, Asked::View(Part::FormerMembers), Command::FormerMembers);
+        self.ask(at, Asked::View(Part::Policies), Command::Policies);
+        self.ask(at, Asked::View(Part::Resources), Command::Resources);
+        let known = self.offices[at].disk.held.clone();
+        let bookings = Command::Bookings(all_bookings(None));
+        self.ask(at, Asked::AllBookings { known }, bookings);
         self.ask(at, Asked::View(Part::StatusAfter), Command::Status);
         self.work(at)
     }
@@ -140,16 +155,19 @@ impl World {
                 && view.events.is_some()
                 && view.conflicts.is_some()
                 && view.former.is_some()
+                && view.policies.is_some()
+                && view.resources.is_some()
+                && view.bookings.is_some()
                 && view.after.is_some()
         });
         if !complete {
             return Ok(());
         }
         let view = self.watch.views.remove(&at);
-        let Some(View { status: Some(status), events, conflicts, former, after }) = view else {
-            return Ok(());
-        };
+        let Some(mut view) = view else { return Ok(()) };
+        let Some(status) = view.status.take() else { return Ok(()) };
         // A write that had waited came in between: these are not of one moment.
+        let after = view.after.take();
         let is_of_one_moment = after.is_some_and(|after| after.frontier == status.frontier);
         if !self.is_honest(at) || !is_of_one_moment {
             return Ok(());
@@ -159,16 +177,21 @@ impl World {
             .iter()
             .map(|member| (member.office, &member.name, &member.roles, member.shared_ticket))
             .collect();
+        let bookings = view.bookings.take().into_iter().flatten();
+        let bookings: Vec<BookingView> = bookings.map(without_acknowledgements).collect();
         let text = json!({
-            "events": events, "conflicts": conflicts, "members": members, "former": former,
+            "events": view.events, "conflicts": view.conflicts, "members": members,
+            "former": view.former, "bookings": bookings, "resources": view.resources,
             "counts": [status.events, status.entries, status.conflicts],
         })
         .to_string();
+        self.check_standing(at, status.entries, &text)?;
+        // What an approval says was approved goes on to be shown, whatever becomes of what it was written by.
+        let text = text + &json!(view.policies).to_string();
         let hash: [u8; 32] = Sha256::digest(&text).into();
         self.trace.note(self.now, at, "shows", &hash, || {
             format!("{} entries, {:?}", status.entries, status.frontier)
         });
-        self.check_standing(at, status.entries, &text)?;
         self.check_admins(at, &status.members)?;
         self.check_believed(at, &status)?;
         if self.offices[at].judging_due() {
@@ -478,6 +501,15 @@ impl World {
             }
         }
     }
+}
+
+/// What follows of a booking from the entries that are held: all but whose acknowledgement was heard.
+fn without_acknowledgements(mut view: BookingView) -> BookingView {
+    if view.state == BookingState::Settled {
+        view.state = BookingState::Tentative;
+    }
+    view.waits_for.clear();
+    view
 }
 
 /// Where two texts begin to differ.

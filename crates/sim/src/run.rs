@@ -37,12 +37,15 @@ pub struct Failure {
 impl Failure {
     /// The command that shows the failing run again.
     pub fn replay(&self, scenario: &std::path::Path, mutation: Mutation) -> String {
+        let features = mutation.features();
         let mutation = match clap::ValueEnum::to_possible_value(&mutation) {
             Some(name) if mutation != Mutation::None => format!(" --mutation {}", name.get_name()),
             _ => String::new(),
         };
         let (seed, scenario) = (self.seed, scenario.display());
-        format!("cargo run -p fasti-sim -- replay --seed {seed} --scenario {scenario}{mutation}")
+        format!(
+            "cargo run -p fasti-sim{features} -- replay --seed {seed} --scenario {scenario}{mutation}"
+        )
     }
 }
 
@@ -61,6 +64,8 @@ pub struct Outcome {
 
 /// Runs a scenario under a seed.
 pub fn run(scenario: &Scenario, seed: u64, options: Options) -> Outcome {
+    #[cfg(feature = "mutations")]
+    fasti_core::booking_mutation::make(options.mutation.in_bookings());
     let mut world = World::new(scenario, seed, options.mutation);
     world.trace.print = options.print;
     world.meter = options.measure.then(Meter::default);
@@ -72,6 +77,10 @@ pub fn run(scenario: &Scenario, seed: u64, options: Options) -> Outcome {
     });
     let entries = world.offices.first().map_or(0, |office| office.disk.rows.len());
     world.stats.entries = entries as u64;
+    let [settled, excused, displaced] = world.promises.counts();
+    world.stats.settled = settled;
+    world.stats.excused = excused;
+    world.stats.displaced = displaced;
     Outcome {
         result,
         trace: world.trace.hash(),

@@ -16,6 +16,9 @@ pub struct Scenario {
     /// How many of them are admins: the first ones.
     #[serde(default = "one")]
     pub admins: usize,
+    /// How many of them approve policies: the last ones.
+    #[serde(default)]
+    pub approvers: usize,
     /// For how long there are edits and faults, in simulated seconds.
     pub seconds: u64,
     /// Within how many simulated seconds after that all must agree and know it. Three minutes: a
@@ -125,11 +128,29 @@ pub struct Clients {
     pub edits_max: u64,
     /// Publish new policies only, as the measurements do.
     pub publish_only: bool,
+    /// Mean interval of bookings, and of changes of what can be booked, over all offices, in milliseconds.
+    pub book_every_ms: u64,
+    /// How many resources are in use at a time ...
+    pub resources: u64,
+    /// ... and how many hours of a day; few of both make for more that overlaps.
+    pub hours: u64,
+    /// Mean interval of proposals, approvals and withdrawals of policies, over all offices, in milliseconds.
+    pub decide_every_ms: u64,
 }
 
 impl Default for Clients {
     fn default() -> Self {
-        Self { edit_every_ms: 500, events: 5, from_second: 0, edits_max: 0, publish_only: false }
+        Self {
+            edit_every_ms: 500,
+            events: 5,
+            from_second: 0,
+            edits_max: 0,
+            publish_only: false,
+            book_every_ms: 0,
+            resources: 3,
+            hours: 4,
+            decide_every_ms: 0,
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use crate::faults::ticket_key;
 use crate::liars::Lies;
 use crate::mutation::Mutation;
 use crate::oracle::{Broken, Invariant};
+use crate::scenario::Scenario;
 use crate::world::World;
 
 impl World {
@@ -29,12 +30,21 @@ impl World {
             let honest: Vec<usize> = (1..count).filter(|at| self.is_honest(*at)).collect();
             if let Some(at) = self.dice.pick(&honest) {
                 self.offices[*at].lies = Some(Lies::default());
+                self.promises.breaks_word(self.offices[*at].id);
             }
         }
         for at in 0..count {
             self.open(at)?;
         }
         Ok(())
+    }
+
+    /// The roles of a member from the start.
+    fn roles(&self, at: usize) -> Vec<Role> {
+        let Scenario { offices, admins, approvers, .. } = &self.scenario;
+        let admin = (at < *admins).then_some(Role::Admin);
+        let approver = (at + approvers >= *offices).then_some(Role::Approver);
+        admin.into_iter().chain(approver).chain([Role::Office]).collect()
     }
 
     /// What each member has on its disk: the founder's log, in which all are admitted.
@@ -56,11 +66,7 @@ impl World {
             let invite = Invite {
                 ticket: TicketId(key.office().0),
                 name: format!("Office {at}"),
-                roles: if at < self.scenario.admins {
-                    vec![Role::Admin, Role::Office]
-                } else {
-                    vec![Role::Office]
-                },
+                roles: self.roles(at),
                 expires: i64::MAX,
             };
             let admit = Admit::new(&network, signer.office(), &key);

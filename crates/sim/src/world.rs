@@ -9,6 +9,7 @@ use std::sync::Arc;
 use fasti_core::{NetworkId, OfficeId, TicketId};
 use serde::Serialize;
 
+use crate::bookers::Bookers;
 use crate::clients::Clients;
 use crate::dice::Dice;
 use crate::disk::Shelf;
@@ -19,6 +20,7 @@ use crate::mutation::Mutation;
 use crate::network::{Frame, Link};
 use crate::office::Office;
 use crate::oracle::{Broken, Watch};
+use crate::promises::Promises;
 use crate::scenario::Scenario;
 use crate::trace::Trace;
 
@@ -47,6 +49,10 @@ pub(crate) enum Happening {
     Restart { at: usize },
     /// Somebody edits.
     Edit,
+    /// Somebody books, or changes what is booked.
+    Book,
+    /// Somebody decides about a policy.
+    Decide,
     /// An office crashes.
     Crash,
     /// The network divides ...
@@ -122,6 +128,18 @@ pub struct Stats {
     pub bytes: u64,
     /// Edits that were answered as written.
     pub edits: u64,
+    /// Bookings that were answered as written.
+    pub booked: u64,
+    /// Proposals, approvals and withdrawals that were answered as written.
+    pub decided: u64,
+    /// Claims that somebody called settled.
+    pub settled: u64,
+    /// How often such a claim was looked for where it has to be held.
+    pub kept: u64,
+    /// Settled claims that may be displaced, as somebody broke a promise on which they hang.
+    pub excused: u64,
+    /// Those that were.
+    pub displaced: u64,
     /// Crashes.
     pub crashes: u64,
     /// Offices that came in the course of the run.
@@ -162,6 +180,8 @@ pub(crate) struct World {
     /// Whether faults and edits still happen.
     pub(crate) unkind: bool,
     pub(crate) clients: Clients,
+    pub(crate) bookers: Bookers,
+    pub(crate) promises: Promises,
     /// Tickets that were made, and for which newcomer.
     pub(crate) tickets: BTreeMap<TicketId, usize>,
     pub(crate) watch: Watch,
@@ -196,6 +216,8 @@ impl World {
             partitions: BTreeMap::new(),
             unkind: true,
             clients: Clients::default(),
+            bookers: Bookers::default(),
+            promises: Promises::default(),
             tickets: BTreeMap::new(),
             watch: Watch::default(),
             meter: None,
@@ -248,6 +270,8 @@ impl World {
             Happening::Due { at, life } => self.due(at, life),
             Happening::Restart { at } => self.open(at),
             Happening::Edit => self.edit(),
+            Happening::Book => self.book(),
+            Happening::Decide => self.decide(),
             Happening::Crash => self.crash_someone(),
             Happening::Divide { planned } => {
                 self.divide(planned);

@@ -79,3 +79,33 @@ fn a_fetch_that_is_trusted_to_have_brought_all_is_found() {
     let found = found("liars.toml", Mutation::TrustLast, 20);
     assert_eq!(found, Some(Invariant::AllAgreeInTheEnd));
 }
+
+#[test]
+fn a_booking_that_is_settled_over_a_gap_is_found() {
+    let found = found("lossy.toml", Mutation::SettleOverGap, 40);
+    assert_eq!(found, Some(Invariant::SettledIsKept));
+}
+
+#[test]
+fn a_booking_that_is_settled_without_what_freed_its_place_is_found() {
+    let found = found("bookings.toml", Mutation::SettleWithoutDecider, 40);
+    assert_eq!(found, Some(Invariant::SettledIsKept));
+}
+
+#[test]
+fn a_new_stakeholder_that_is_waited_for_too_late_is_found() {
+    let found = found("bookings.toml", Mutation::NewcomerTooLate, 120);
+    assert_eq!(found, Some(Invariant::SettledIsKept));
+}
+
+#[test]
+fn a_new_stakeholder_that_counts_too_early_is_found() {
+    let found = found("bookings.toml", Mutation::NewcomerTooEarly, 20);
+    assert_eq!(found, Some(Invariant::SettledIsKept));
+}
+
+#[test]
+fn a_booking_that_waits_and_pushes_out_another_is_found() {
+    let found = found("bookings.toml", Mutation::ReviveBeforeHeld, 10);
+    assert_eq!(found, Some(Invariant::SettledIsKept));
+}

@@ -47,6 +47,7 @@ macro_rules! scenarios {
 
 scenarios! {
     all_faults: 60,
+    bookings: 30,
     calm: 10,
     clocks: 30,
     crashes: 30,

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use fasti_sim::{Options, Outcome, Scenario, run};
+use fasti_sim::{Options, Outcome, Scenario, Stats, run};
 
 fn live(scenario: &str, seed: u64) -> Outcome {
     let scenario: Scenario = toml::from_str(scenario).unwrap();
@@ -97,4 +97,29 @@ fn in_the_scenario_of_removals_all_of_it_happens() {
         lies += outcome.stats.lies;
     }
     assert!(removals > 8 && cut > 8 && stayed > 8 && rotated > 2 && lies > 100);
+}
+
+/// That the oracle of bookings has something to look at, where promises are kept and where some are broken.
+#[test]
+fn in_the_scenarios_of_bookings_most_that_is_settled_is_looked_for() {
+    let of = |name: &str, seeds: u64| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios").join(name);
+        let scenario = Scenario::load(&path).unwrap();
+        let mut totals = [0; 4];
+        for seed in 1..=seeds {
+            let outcome = run(&scenario, seed, Options::default());
+            if let Err(failure) = &outcome.result {
+                panic!("{failure}");
+            }
+            let Stats { decided, settled, kept, excused, .. } = outcome.stats;
+            for (total, count) in totals.iter_mut().zip([decided, settled, kept, excused]) {
+                *total += count;
+            }
+        }
+        totals
+    };
+    let [decided, settled, kept, excused] = of("bookings.toml", 8);
+    assert!(decided > 20 && settled > 300 && kept > 20 * settled && 4 * excused < settled);
+    let [decided, settled, kept, excused] = of("all_faults.toml", 16);
+    assert!(decided > 10 && settled > 100 && kept > 2 * settled && 4 * excused < 3 * settled);
 }

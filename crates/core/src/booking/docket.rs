@@ -282,30 +282,23 @@ impl Docket {
         let parts: Box<[u64]> = first.into_iter().chain(claims.iter().map(|it| it.0)).collect();
         let claims: Box<[Key]> = claims.into_iter().map(|it| it.1).collect();
         let number = self.order.add(place, hash, clock, parts);
-        let forked = self.note_history(number, author, place, clock);
         let late = !self.stakes.founders.contains(&author);
         let stakes = matches!(what, What::Stakes);
-        let clock = late.then(|| clock.clone());
+        let known = late.then(|| clock.clone());
         if matches!(what, What::Describe(_)) {
             self.describes.push(number);
         }
-        self.operations.push(Operation { author, place, what, clock, claims, forked, void: false });
-        if forked {
-            self.ask_again(number);
-        }
+        let (forked, void) = (false, false);
+        let operation = Operation { author, place, what, clock: known, claims, forked, void };
+        self.operations.push(operation);
+        self.note_history(number, author, place, clock);
         if stakes || self.stakes.proposals.iter().any(|it| it.dismiss.is_some()) {
             self.find_void(if stakes { 0 } else { number });
         }
     }
 
-    /// Notes what its author wrote beside it, in another history; says whether there is any.
-    fn note_history(
-        &mut self,
-        number: Number,
-        author: OfficeId,
-        place: Place,
-        clock: &Clock,
-    ) -> bool {
+    /// Notes what its author wrote beside it, in another history: then none of that counts as one's word.
+    fn note_history(&mut self, number: Number, author: OfficeId, place: Place, clock: &Clock) {
         let histories = self.histories.entry(author).or_default();
         let mut beside = Vec::new();
         for (branch, numbers) in histories.iter().filter(|it| *it.0 != place.branch) {
@@ -313,15 +306,13 @@ impl Docket {
             beside.extend(numbers.iter().rev().take_while(unknown).copied());
         }
         histories.entry(place.branch).or_default().push(number);
-        for other in &beside {
-            let operation = &mut self.operations[*other as usize];
-            if !operation.forked {
-                operation.forked = true;
-                self.change_from(*other);
-                self.ask_again(*other);
-            }
+        let itself = (!beside.is_empty()).then_some(number);
+        beside.extend(itself);
+        beside.retain(|it| !std::mem::replace(&mut self.operations[*it as usize].forked, true));
+        for it in beside {
+            self.change_from(it);
+            self.ask_again(it);
         }
-        !beside.is_empty()
     }
 
     /// Finds what counts for nothing, as its author was dismissed.

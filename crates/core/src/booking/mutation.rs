@@ -1,9 +1,10 @@
-//! Mistakes that are made on purpose: what the exhaustive check must find.
+//! Mistakes that are made on purpose: what the exhaustive check must find, and the simulator. Compiled in for tests and
+//! with the feature `mutations` alone: what is released can't make them.
 
 /// A mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(not(test), allow(dead_code))]
-pub(crate) enum Mutation {
+pub enum Mutation {
     /// Settled though entries of a stakeholder's from before its acknowledgement are missing.
     NoGapCheck,
     /// Settled when the claim is acknowledged, though what freed its place isn't.
@@ -20,19 +21,25 @@ pub(crate) enum Mutation {
     NoRisk,
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "mutations"))]
 thread_local! {
-    pub(crate) static MUTATION: std::cell::Cell<Option<Mutation>> = const { std::cell::Cell::new(None) };
+    static MUTATION: std::cell::Cell<Option<Mutation>> = const { std::cell::Cell::new(None) };
+}
+
+/// Makes this mistake, or none, on this thread from now on.
+#[cfg(any(test, feature = "mutations"))]
+pub fn make(mutation: Option<Mutation>) {
+    MUTATION.set(mutation);
 }
 
 /// Whether this mistake is made.
-#[cfg(test)]
+#[cfg(any(test, feature = "mutations"))]
 pub(crate) fn is(mutation: Mutation) -> bool {
     MUTATION.get() == Some(mutation)
 }
 
 /// Whether this mistake is made: never.
-#[cfg(not(test))]
+#[cfg(not(any(test, feature = "mutations")))]
 pub(crate) fn is(_: Mutation) -> bool {
     false
 }

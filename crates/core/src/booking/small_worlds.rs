@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::held::State;
-use super::mutation::{MUTATION, Mutation, is};
+use super::mutation::{Mutation, is, make};
 use super::{Bookings, cover};
 use crate::entry::{Entry, Link};
 use crate::graph::{Graph, Index};
@@ -627,10 +627,10 @@ fn what_is_settled_stays_held_in_worlds_by_chance() {
 
 /// Tells the stories, and draws as many worlds by chance as it takes. It must be the mistake that is found.
 fn shows(mutation: Mutation) {
-    MUTATION.set(Some(mutation));
+    make(Some(mutation));
     let told = stories().into_iter().map(|(stakeholders, story)| tell(stakeholders, &story));
     let found = told.chain(std::iter::once_with(|| draw(draws(5000)))).find_map(|it| it.1);
-    MUTATION.set(None);
+    make(None);
     let (world, how) = found.unwrap_or_else(|| panic!("{mutation:?} shows nowhere"));
     println!("{mutation:?}: {how}, salt {}, {:?}", world.salt, world.entries);
     assert_sound(1, violation(&world, true).map(|it| (world, it)));
@@ -702,10 +702,10 @@ fn dismissed_unheard(salt: u8) -> World {
 
 /// Looks for the mistake in worlds that differ by who comes first.
 fn shows_in(mutation: Mutation, worlds: impl Fn(u8) -> World) {
-    MUTATION.set(Some(mutation));
+    make(Some(mutation));
     let mut all = (0..100).map(worlds);
     let found = all.find_map(|world| violation(&world, false).map(|it| (world, it)));
-    MUTATION.set(None);
+    make(None);
     let (world, how) = found.unwrap_or_else(|| panic!("{mutation:?} shows nowhere"));
     println!("{mutation:?}: {how}, salt {}, {:?}", world.salt, world.entries);
     assert_sound(1, violation(&world, true).map(|it| (world, it)));

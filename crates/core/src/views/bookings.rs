@@ -84,11 +84,14 @@ fn resource_view(ledger: &Ledger, docket: &Docket) -> ResourceView {
         let waits_for = it.required.iter().filter(|office| !has_said(office)).copied().collect();
         ProposalView { id: it.hash, add: it.add, dismiss: it.dismiss, waits_for }
     });
+    // They lie in the order in which they came, which differs between nodes.
+    let mut proposals: Vec<ProposalView> = proposals.collect();
+    proposals.sort_by_key(|it| it.id);
     ResourceView {
         id: docket.id,
         description: docket.description.clone(),
         stakeholders: members.iter().map(stakeholder).collect(),
-        proposals: proposals.collect(),
+        proposals,
     }
 }
 
