@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{Uri, header};
+use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use fasti_core::command::{AsOf, HolderView, PolicyReport, ReportQuery, ReportView};
 use fasti_core::{Answer, Command, EntryHash};
@@ -14,6 +14,7 @@ use jiff::tz::TimeZone;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::backup;
 use crate::problem::Problem;
 use crate::routes::{Door, query};
 
@@ -35,14 +36,27 @@ enum Format {
     Csv,
     Text,
     Html,
+    Bundle,
 }
 
 pub(crate) async fn report(State(door): State<Door>, uri: Uri) -> Result<Response, Problem> {
     let asked: Asked = query(&uri)?;
     let as_of = asked.as_of.map_or(Ok(AsOf::Now), |text| as_of(&text))?;
-    let command = Command::Report(ReportQuery { policy: asked.policy, as_of });
-    let Answer::Report(report) = door.handle.ask(command).await? else {
-        return Err(Problem::unexpected());
+    let query = ReportQuery { policy: asked.policy, as_of };
+    if let Some(Format::Bundle) = asked.format {
+        let Answer::Evidence(evidence) = door.handle.ask(Command::Evidence(query)).await? else {
+            return Err(Problem::unexpected());
+        };
+        return backup::pieces(door.handle.node().bundle(evidence)).await;
+    }
+    let report = match door.handle.ask(Command::Report(query)).await? {
+        Answer::Report(report) => report,
+        // What is held besides may have changed what those entries count for.
+        Answer::Evidence(evidence) => door.handle.report(evidence).await.map_err(|error| {
+            let detail = format!("the report could not be made: {error}");
+            Problem::new(StatusCode::INSUFFICIENT_STORAGE, "storage", detail)
+        })?,
+        _ => return Err(Problem::unexpected()),
     };
     let typed = |kind, body: String| ([(header::CONTENT_TYPE, kind)], body).into_response();
     Ok(match asked.format.unwrap_or(Format::Json) {
@@ -53,6 +67,7 @@ pub(crate) async fn report(State(door): State<Door>, uri: Uri) -> Result<Respons
             let policy = [(header::CONTENT_SECURITY_POLICY, CSP)];
             (policy, typed("text/html; charset=utf-8", html(&report))).into_response()
         }
+        Format::Bundle => return Err(Problem::unexpected()),
     })
 }
 
@@ -129,7 +144,8 @@ fn missing(policy: &PolicyReport) -> impl Iterator<Item = &HolderView> {
 
 // ---- Text ----
 
-fn text(report: &ReportView) -> String {
+/// The report for the terminal.
+pub fn text(report: &ReportView) -> String {
     let mut out = String::new();
     let _ = writeln!(out, "Policies of network {}", report.network);
     let _ = writeln!(
