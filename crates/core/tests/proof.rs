@@ -256,7 +256,7 @@ fn nobody_else_vouches_for_it_and_no_other_networks_entries_are_taken() {
     world.network = other;
     let id = world.start_again_as(1, disk);
     let foreign = bundle(&mut world, id, query(None, AsOf::Now));
-    let mut mixed = foreign.clone();
+    let mut mixed = foreign;
     mixed[1] = records[1].clone();
     assert!(matches!(verify(&mixed), Err(ProofError::Unsound { .. })), "{:?}", verify(&mixed));
 }
