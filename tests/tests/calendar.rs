@@ -281,7 +281,7 @@ fn a_bundle_is_checked_where_there_is_no_node_and_tells_what_is_wrong_with_it() 
             "flipped",
             |it| {
                 let middle = it.len() / 2;
-                it[middle] ^= 1
+                it[middle] ^= 1;
             },
             "damaged on its way",
         ),
