@@ -210,3 +210,86 @@ fn compliance_reports_what_was_approved_and_who_has_it_and_who_has_not() {
     refuses(&core, &["report", "--as-of", "yesterday"], "as_of is a day");
     refuses(&core, &["report", "--policy", "NO"], "there is no policy");
 }
+
+#[test]
+fn a_bundle_is_checked_where_there_is_no_node_and_tells_what_is_wrong_with_it() {
+    let mut cluster = Cluster::found(&fasti(), "Core").unwrap();
+    cluster.join("Denver").unwrap();
+    let [core, denver] = [0, 1].map(|at| cluster.nodes[at].dir().to_owned());
+    cluster.wait_until_equal().unwrap();
+    let publish = [
+        "publish",
+        "policy_start",
+        "--policy",
+        "YSP",
+        "--start",
+        "2024-04-01",
+        "--title",
+        "Youth sports",
+    ];
+    says(&denver, &publish);
+    cluster.wait_until_equal().unwrap();
+    says(&core, &["approve", "YSP"]);
+    says(&denver, &["publish", "policy_start", "--policy", "OTHER", "--start", "2024-05-01"]);
+    cluster.wait_until_equal().unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let path = |name: &str| elsewhere.path().join(name).to_str().unwrap().to_owned();
+    let report = std::process::Command::new(env!("CARGO_BIN_EXE_fasti-under-test"))
+        .args(["report", "--format", "bundle", "--policy", "YSP", "--dir"])
+        .arg(&denver)
+        .output()
+        .unwrap();
+    assert!(report.status.success(), "{report:?}");
+    let bundle = report.stdout;
+    std::fs::write(path("report.fasti"), &bundle).unwrap();
+    let status: Value = serde_json::from_str(&says(&denver, &["status", "--json"])).unwrap();
+    let network = status["network"].as_str().unwrap();
+    drop(cluster);
+
+    let empty = elsewhere.path().join("no folder");
+    let told = says(&empty, &["verify", &path("report.fasti"), "--network", network]);
+    for part in [
+        "proves what it says",
+        network,
+        "by Denver",
+        "YSP  Youth sports  (approved)",
+        "by Core at",
+        "held by   2 of 2 offices",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    let json = says(&empty, &["verify", &path("report.fasti"), "--json"]);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(
+        (&json["network"], &json["report"]["policies"][0]["policy"]),
+        (&json!(network), &json!("YSP"))
+    );
+    assert!(!empty.exists());
+
+    let other = "00".repeat(32);
+    refuses(
+        &empty,
+        &["verify", &path("report.fasti"), "--network", &other],
+        "about another network",
+    );
+    refuses(&empty, &["verify", &path("nothing")], "can't be read");
+    for (name, change, why) in [
+        ("short", (|it: &mut Vec<u8>| it.truncate(it.len() - 40)) as fn(&mut Vec<u8>), "cut short"),
+        (
+            "flipped",
+            |it| {
+                let middle = it.len() / 2;
+                it[middle] ^= 1;
+            },
+            "damaged on its way",
+        ),
+        ("later", |it| it[15] += 1, "doesn't know"),
+        ("foreign", |it| it[0] += 1, "no bundle"),
+        ("longer", |it| it.push(0), "goes on after its end"),
+    ] {
+        let mut bytes = bundle.clone();
+        change(&mut bytes);
+        std::fs::write(path(name), bytes).unwrap();
+        refuses(&empty, &["verify", &path(name)], why);
+    }
+}

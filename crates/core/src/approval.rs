@@ -290,7 +290,11 @@ impl Ledger {
     }
 
     /// The event of a policy: by the publisher's number, or any other event by its uid.
-    fn policy_event(&mut self, id: &str, condition: &Condition) -> Result<EventView, CommandError> {
+    pub(crate) fn policy_event(
+        &mut self,
+        id: &str,
+        condition: &Condition,
+    ) -> Result<EventView, CommandError> {
         for uid in [policy::uid(id), id.to_owned()] {
             self.settle(&uid);
             if let Some(view) = views::event(self, &uid) {
@@ -311,7 +315,7 @@ impl Ledger {
     /// All events that anything was said of, and all policies that were published.
     pub(crate) fn policies(&mut self) -> Vec<PolicyView> {
         self.settle_all();
-        let uids = self.policy_uids(None).unwrap_or_default();
+        let uids = self.policy_uids(&|_| true);
         let events = uids.iter().filter_map(|uid| views::event(self, uid));
         events.collect::<Vec<_>>().iter().map(|event| self.policy_view(event)).collect()
     }
@@ -373,18 +377,12 @@ impl Ledger {
         self.view_of(&policy, uid, event, &event::etag(event), current)
     }
 
-    /// The events of policies: of all, or of one by its number or uid.
-    pub(crate) fn policy_uids(&mut self, id: Option<&str>) -> Result<Vec<String>, CommandError> {
-        match id {
-            Some(id) => Ok(vec![self.policy_event(id, &Condition::Always)?.uid]),
-            None => {
-                let uids = self.document.uids().into_iter();
-                let published = uids.filter(|uid| policy::id_of(uid).is_some());
-                let all: BTreeSet<String> =
-                    published.chain(self.approvals.policies.keys().cloned()).collect();
-                Ok(all.into_iter().collect())
-            }
-        }
+    /// The events of all policies.
+    pub(crate) fn policy_uids(&self, has: &dyn Fn(Index) -> bool) -> BTreeSet<String> {
+        let published = self.document.uids().into_iter().filter(|uid| policy::id_of(uid).is_some());
+        let said = self.approvals.policies.iter();
+        let said = said.filter(|(_, policy)| policy.said.keys().any(|at| has(*at)));
+        published.chain(said.map(|(uid, _)| uid.clone())).collect()
     }
 
     fn view_of(

@@ -234,6 +234,7 @@ pub(crate) fn writes(command: &Command) -> bool {
         | Command::Policy { .. }
         | Command::Policies
         | Command::Report(_)
+        | Command::Evidence(_)
         | Command::Members
         | Command::FormerMembers
         | Command::Resources

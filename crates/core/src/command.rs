@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::ids::{EntryHash, NetworkId, OfficeId, ResourceId};
 use crate::policy::PolicyEvent;
+use crate::proof::Evidence;
 use crate::statement::{Admit, Invite, Role, Succeed};
 
 /// An event in JSCalendar (RFC 8984): a JSON object.
@@ -98,6 +99,8 @@ pub enum Command {
     Policies,
     /// Which versions were approved, and who held them. Answered with [`Answer::Report`].
     Report(ReportQuery),
+    /// All that the answer to such a question follows from. Answered with [`Answer::Evidence`].
+    Evidence(ReportQuery),
     /// Define something that can be booked. Answered with [`Answer::Resource`].
     AddResource(NewResource),
     /// Change it. Answered with [`Answer::Resource`].
@@ -203,7 +206,7 @@ pub struct ReportQuery {
 }
 
 /// What counts as written.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AsOf {
     /// All that the node holds.
@@ -275,6 +278,9 @@ pub enum Answer {
     Policies(Vec<PolicyView>),
     /// As asked.
     Report(ReportView),
+    /// What a report is to be made of, see [`crate::proof`]; also where one was asked for, and what is held besides
+    /// those entries may have changed what they count for here.
+    Evidence(Box<Evidence>),
     /// As asked.
     Conflicts(Vec<ConflictView>),
     /// As asked.

@@ -28,6 +28,7 @@
 //! | `policy`, `calendar`, `reserve`, `conflict`, `views` | what people ask: writes and answers |
 //! | `codec`, `join`, `message`, `notice`, `board`, `pending`, `gossip`, `overlay` | how things get around |
 //! | `log`, `row` | entries on disk, and chunks cut from them |
+//! | `report`, `proof` | what was approved and who held it; a report that whoever is no member can check |
 //! | `command`, `step`, `machine`, `opening` | the way in, the way out, the machine, and how it starts |
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -58,6 +59,7 @@ mod opening;
 pub mod overlay;
 mod pending;
 pub mod policy;
+pub mod proof;
 mod removal;
 mod report;
 mod reserve;

@@ -595,9 +595,8 @@ impl Core {
             }
             Command::Withdraw { policy } => ledger.withdraw(context, &policy),
             Command::Policy { policy } => ledger.policy(&policy),
-            Command::Report(query) => {
-                report::report(ledger, gossip, &query, now.wall).map(Answer::Report)
-            }
+            Command::Report(query) => report::report(ledger, &gossip.board, query, now.wall),
+            Command::Evidence(query) => report::evidence(ledger, &gossip.board, query, now.wall),
             Command::Policies => Ok(Answer::Policies(ledger.policies())),
             Command::AddResource(new) => {
                 let id = ledger.add_resource(context, new)?;

@@ -7,19 +7,27 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use futures::stream::{self, StreamExt as _};
+use tokio::sync::mpsc;
 
 use crate::problem::Problem;
 use crate::routes::Door;
 
 /// An answer that breaks off is no backup: its last piece says that it is whole.
 pub(crate) async fn stream(State(door): State<Door>) -> Result<Response, Problem> {
+    pieces(door.handle.node().back_up()).await
+}
+
+/// Streams what a node writes, once its first piece has come.
+pub(crate) async fn pieces(
+    begun: Result<mpsc::Receiver<io::Result<Vec<u8>>>, String>,
+) -> Result<Response, Problem> {
     let unavailable =
         |why: String| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", why);
-    let mut pieces = door.handle.node().back_up().map_err(unavailable)?;
+    let mut pieces = begun.map_err(unavailable)?;
     let first = match pieces.recv().await {
         Some(Ok(first)) => first,
         Some(Err(error)) => {
-            let detail = format!("the store can't be read: {error}");
+            let detail = format!("it could not be made: {error}");
             return Err(Problem::new(StatusCode::INSUFFICIENT_STORAGE, "storage", detail));
         }
         None => return Err(unavailable("the node is stopping".into())),

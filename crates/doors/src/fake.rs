@@ -14,6 +14,7 @@ use fasti_core::command::{
     PolicyState, PolicyView, ReportView, StatusView, Written,
 };
 use fasti_core::policy::PolicyEvent;
+use fasti_core::proof::Evidence;
 use fasti_core::statement::Role;
 use fasti_core::step::Appended;
 use fasti_core::{Answer, Command, CommandError, Digest, EntryHash, NetworkId, OfficeId, Reply};
@@ -209,6 +210,14 @@ impl Node for State {
         pieces.into_iter().try_for_each(|piece| sender.try_send(piece)).map_err(|_| "full")?;
         Ok(receiver)
     }
+
+    fn report(&self, _: &Evidence) -> io::Result<ReportView> {
+        Err(io::Error::other("there are no entries here"))
+    }
+
+    fn bundle(&self, _: Box<Evidence>) -> Result<mpsc::Receiver<io::Result<Vec<u8>>>, String> {
+        Err("there are no entries here".into())
+    }
 }
 
 impl Calendar {
@@ -260,6 +269,9 @@ impl Calendar {
                 heads: Vec::new(),
                 policies: Vec::new(),
             })),
+            Command::Evidence(_) => {
+                Err(CommandError::Unavailable("there are no entries here".into()))
+            }
             Command::Policies => Ok(Answer::Policies(self.policies.values().cloned().collect())),
             Command::Conflicts => Ok(Answer::Conflicts(self.conflicts.clone())),
             Command::Members => Ok(Answer::Members(members())),

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
+use fasti_core::command::ReportView;
+use fasti_core::proof::Evidence;
 use fasti_core::step::Appended;
 use fasti_core::{Answer, Command, CommandError, OfficeId, Reply};
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -70,6 +72,21 @@ pub trait Node: Send + Sync + 'static {
     /// # Errors
     /// Why not now, for people.
     fn back_up(&self) -> Result<mpsc::Receiver<io::Result<Vec<u8>>>, String>;
+
+    /// Makes a report of entries in the store, judged anew. Blocks.
+    ///
+    /// # Errors
+    /// Whatever the disk says, or what is wrong with the entries.
+    fn report(&self, evidence: &Evidence) -> io::Result<ReportView>;
+
+    /// Begins a bundle: the same, and all that proves it, piece by piece as for [`Node::back_up`].
+    ///
+    /// # Errors
+    /// Why not now, for people.
+    fn bundle(
+        &self,
+        evidence: Box<Evidence>,
+    ) -> Result<mpsc::Receiver<io::Result<Vec<u8>>>, String>;
 }
 
 /// A number for operators, in Prometheus' terms.
@@ -169,6 +186,15 @@ impl Handle {
         tokio::task::spawn_blocking(move || node.history(from, limit)).await?
     }
 
+    /// See [`Node::report`].
+    ///
+    /// # Errors
+    /// See [`Node::report`].
+    pub async fn report(&self, evidence: Box<Evidence>) -> io::Result<ReportView> {
+        let node = Arc::clone(&self.node);
+        tokio::task::spawn_blocking(move || node.report(&evidence)).await?
+    }
+
     /// What needs neither the core nor the disk.
     pub fn node(&self) -> &dyn Node {
         &*self.node
@@ -227,6 +253,14 @@ mod tests {
         }
 
         fn back_up(&self) -> Result<mpsc::Receiver<io::Result<Vec<u8>>>, String> {
+            Err("nobody has anything".into())
+        }
+
+        fn report(&self, _: &Evidence) -> io::Result<ReportView> {
+            Err(io::Error::other("nobody has anything"))
+        }
+
+        fn bundle(&self, _: Box<Evidence>) -> Result<mpsc::Receiver<io::Result<Vec<u8>>>, String> {
             Err("nobody has anything".into())
         }
     }

@@ -34,6 +34,7 @@ mod stream;
 mod users;
 
 pub use handle::{CoreEnd, Handle, Metric, MetricKind, Node, Request};
+pub use report::text as report_text;
 pub use routes::path_segment;
 #[cfg(feature = "fake")]
 pub use server::respond;

@@ -1,12 +1,15 @@
 //! The compliance report, in four shapes: for programs, for spreadsheets, for the terminal, and for paper.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{Uri, header};
+use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use fasti_core::command::{AsOf, HolderView, PolicyReport, ReportQuery, ReportView};
+use fasti_core::command::{
+    AsOf, HolderView, Object, PolicyReport, ReportQuery, ReportView, SignatureView,
+};
 use fasti_core::{Answer, Command, EntryHash};
 use jiff::Timestamp;
 use jiff::civil::{Date, Time};
@@ -14,6 +17,7 @@ use jiff::tz::TimeZone;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::backup;
 use crate::problem::Problem;
 use crate::routes::{Door, query};
 
@@ -35,14 +39,27 @@ enum Format {
     Csv,
     Text,
     Html,
+    Bundle,
 }
 
 pub(crate) async fn report(State(door): State<Door>, uri: Uri) -> Result<Response, Problem> {
     let asked: Asked = query(&uri)?;
     let as_of = asked.as_of.map_or(Ok(AsOf::Now), |text| as_of(&text))?;
-    let command = Command::Report(ReportQuery { policy: asked.policy, as_of });
-    let Answer::Report(report) = door.handle.ask(command).await? else {
-        return Err(Problem::unexpected());
+    let query = ReportQuery { policy: asked.policy, as_of };
+    if let Some(Format::Bundle) = asked.format {
+        let Answer::Evidence(evidence) = door.handle.ask(Command::Evidence(query)).await? else {
+            return Err(Problem::unexpected());
+        };
+        return backup::pieces(door.handle.node().bundle(evidence)).await;
+    }
+    let report = match door.handle.ask(Command::Report(query)).await? {
+        Answer::Report(report) => report,
+        // What is held besides may have changed what those entries count for.
+        Answer::Evidence(evidence) => door.handle.report(evidence).await.map_err(|error| {
+            let detail = format!("the report could not be made: {error}");
+            Problem::new(StatusCode::INSUFFICIENT_STORAGE, "storage", detail)
+        })?,
+        _ => return Err(Problem::unexpected()),
     };
     let typed = |kind, body: String| ([(header::CONTENT_TYPE, kind)], body).into_response();
     Ok(match asked.format.unwrap_or(Format::Json) {
@@ -53,6 +70,7 @@ pub(crate) async fn report(State(door): State<Door>, uri: Uri) -> Result<Respons
             let policy = [(header::CONTENT_SECURITY_POLICY, CSP)];
             (policy, typed("text/html; charset=utf-8", html(&report))).into_response()
         }
+        Format::Bundle => return Err(Problem::unexpected()),
     })
 }
 
@@ -123,26 +141,95 @@ fn day<'a>(policy: &'a PolicyReport, name: &str) -> &'a str {
     said.unwrap_or_default()
 }
 
+/// What a field is to people; none for those that say how an event is written and not what it says.
+fn field_name(path: &str) -> Option<&str> {
+    let name = path.strip_prefix("fasti:policy/payload/").or(path.strip_prefix("fasti:policy/"));
+    let is_form = matches!(
+        path,
+        "@type" | "showWithoutTime" | "fasti:calendar" | "fasti:policy/id" | "fasti:policy/type"
+    );
+    (!is_form).then(|| name.unwrap_or(path))
+}
+
+fn field_names<'a>(paths: impl Iterator<Item = &'a str>) -> String {
+    let names: BTreeSet<&str> = paths.filter_map(field_name).collect();
+    match names.is_empty() {
+        true => "its form".into(),
+        false => names.into_iter().collect::<Vec<_>>().join(", "),
+    }
+}
+
+/// What else the event says now than what was approved, field by field.
+fn changes(policy: &PolicyReport) -> Vec<String> {
+    fn all(content: &Object) -> BTreeMap<String, &Value> {
+        let mut found = BTreeMap::new();
+        content.iter().for_each(|(name, value)| leaves(name, value, &mut found));
+        found
+    }
+    fn leaves<'a>(path: &str, value: &'a Value, found: &mut BTreeMap<String, &'a Value>) {
+        match value {
+            Value::Object(members) if !members.is_empty() => {
+                for (name, value) in members {
+                    let path =
+                        if path.is_empty() { name.clone() } else { format!("{path}/{name}") };
+                    leaves(&path, value, found);
+                }
+            }
+            leaf => drop(found.insert(path.to_owned(), leaf)),
+        }
+    }
+    let view = &policy.policy;
+    let Some(approved) = view.approved.first().filter(|_| view.changed) else { return Vec::new() };
+    let (then, now) = (all(&approved.content), all(&view.content));
+    let said = |value: Option<&&Value>| match value {
+        Some(Value::String(text)) => text.clone(),
+        Some(value) => value.to_string(),
+        None => "nothing".into(),
+    };
+    let paths: BTreeSet<&String> = then.keys().chain(now.keys()).collect();
+    let mut differ: Vec<&String> =
+        paths.into_iter().filter(|path| then.get(*path) != now.get(*path)).collect();
+    if differ.iter().any(|path| field_name(path).is_some()) {
+        differ.retain(|path| field_name(path).is_some());
+    }
+    differ
+        .into_iter()
+        .map(|path| {
+            let name = field_name(path).unwrap_or(path);
+            format!(
+                "{name}: {} was approved, {} is there now",
+                said(then.get(path)),
+                said(now.get(path))
+            )
+        })
+        .collect()
+}
+
+/// Those whose proposals wait for a decision.
+fn proposals(policy: &PolicyReport) -> impl Iterator<Item = &SignatureView> {
+    policy.policy.proposed.iter().flat_map(|version| &version.by)
+}
+
 fn missing(policy: &PolicyReport) -> impl Iterator<Item = &HolderView> {
     policy.holders.iter().filter(|it| it.since.is_none())
 }
 
 // ---- Text ----
 
-fn text(report: &ReportView) -> String {
+/// As wide as the narrowest terminal that people use.
+const COLUMNS: usize = 80;
+
+/// The report for the terminal.
+pub fn text(report: &ReportView) -> String {
     let mut out = String::new();
-    let _ = writeln!(out, "Policies of network {}", report.network);
-    let _ = writeln!(
-        out,
-        "as of {}; made at {} by {}",
-        as_of_words(report),
-        utc(report.made),
-        report.name
-    );
+    let _ = writeln!(out, "Policies of network\n  {}", report.network);
+    wrap(&mut out, "", &format!("as of {}", as_of_words(report)));
+    wrap(&mut out, "", &format!("made at {} by {}", utc(report.made), report.name));
     for policy in &report.policies {
         let view = &policy.policy;
-        let _ =
-            writeln!(out, "\n{}  {}  ({})", view.policy, content(policy, "title"), state(policy));
+        let title = format!("{}  {}  ({})", view.policy, content(policy, "title"), state(policy));
+        out.push('\n');
+        wrap(&mut out, "", &title);
         let (start, end) = (day(policy, "start"), day(policy, "end"));
         if !start.is_empty() {
             let end = if end.is_empty() { String::new() } else { format!(" to {end}") };
@@ -157,13 +244,24 @@ fn text(report: &ReportView) -> String {
                     by.name,
                     utc(by.time)
                 );
-                let _ = writeln!(out, "            key {}", by.office);
-                let _ = writeln!(out, "            entry {}", by.entry);
+                let _ = writeln!(out, "  key       {}", by.office);
+                let _ = writeln!(out, "  entry     {}", by.entry);
             }
         }
+        if let Some(by) = &view.superseded_by {
+            wrap(&mut out, "  replaced  ", &format!("by {by}"));
+        }
+        for by in proposals(policy) {
+            wrap(&mut out, "  proposed  ", &format!("by {} at {}", by.name, utc(by.time)));
+        }
+        for change in changes(policy) {
+            wrap(&mut out, "  changed   ", &change);
+        }
         for written in &policy.written {
-            let (by, fields) = (&written.by, written.fields.join(", "));
-            let _ = writeln!(out, "  written   by {} at {}: {fields}", by.name, utc(by.time));
+            let (by, fields) =
+                (&written.by, field_names(written.fields.iter().map(String::as_str)));
+            let line = format!("by {} at {}: {fields}", by.name, utc(by.time));
+            wrap(&mut out, "  written   ", &line);
         }
         if policy.holders.is_empty() {
             continue;
@@ -178,12 +276,35 @@ fn text(report: &ReportView) -> String {
                 (Some(since), None) => format!("since {} at the latest, by its word", utc(since)),
                 (None, _) => "NOT KNOWN TO HOLD IT".into(),
             };
-            let _ = writeln!(out, "            {}: {since}", holder.name);
+            wrap(&mut out, "            ", &format!("{}: {since}", holder.name));
         }
     }
-    let heads: Vec<String> = report.heads.iter().map(ToString::to_string).collect();
-    let _ = writeln!(out, "\nunder the entries {}", heads.join(","));
+    out.push_str("\nunder the entries\n");
+    report.heads.iter().for_each(|head| wrap(&mut out, "  ", &head.to_string()));
     clean(&out)
+}
+
+/// Writes a line behind its label, in as many as it takes in 80 columns.
+fn wrap(out: &mut String, label: &str, text: &str) {
+    // What goes on below a name stands further in than the next name.
+    let hanging = if label.trim().is_empty() { 2 } else { 0 };
+    let mut column = label.chars().count();
+    let indent = column + hanging;
+    out.push_str(label);
+    for (at, word) in text.split(' ').enumerate() {
+        let width = word.chars().count();
+        if at > 0 && column + 1 + width > COLUMNS {
+            out.truncate(out.trim_end_matches(' ').len());
+            let _ = write!(out, "\n{:indent$}", "");
+            column = indent;
+        } else if at > 0 {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += width;
+    }
+    out.push('\n');
 }
 
 /// Without control characters: names and titles come from other offices.
@@ -256,18 +377,19 @@ fn quoted(cell: &str) -> String {
 /// What the page may load: nothing.
 const CSP: &str = "default-src 'none'; style-src 'unsafe-inline'";
 
-const STYLE: &str = "body{font:11pt/1.4 system-ui,sans-serif;margin:2rem auto;max-width:60rem;color:#111;background:#fff}\
+const STYLE: &str = "body{font:11pt/1.4 system-ui,sans-serif;margin:2rem auto;padding:0 1rem;max-width:60rem;overflow-wrap:anywhere;color:#111;background:#fff}\
     h1{font-size:1.5rem;margin:0}h2{font-size:1.15rem;margin:2rem 0 .25rem;border-bottom:1px solid #999}\
     table{border-collapse:collapse;width:100%;margin:.5rem 0}th,td{text-align:left;vertical-align:top;padding:.2rem .6rem .2rem 0}\
-    th{font-weight:600}code{font-size:.8em;overflow-wrap:anywhere}.missing{color:#a00;font-weight:600}\
-    .state{font-weight:400;color:#444}p{margin:.25rem 0}section{break-inside:avoid}@page{margin:18mm}";
+    th{font-weight:600}code{font-size:.8em;overflow-wrap:anywhere}caption{text-align:left;font-weight:600}tr{break-inside:avoid}h2{break-after:avoid}.missing{color:#a00;font-weight:600}\
+    .state{font-weight:400;color:#444}p{margin:.25rem 0}section{break-inside:avoid}td{min-width:6em}@page{margin:18mm}@media print{body{margin:0;padding:0}}";
 
 /// A page without scripts and without anything from elsewhere, to be printed.
 fn html(report: &ReportView) -> String {
     let mut out = String::new();
     let _ = write!(
         out,
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Policies as of {as_of}</title>\
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width\"><title>Policies as of {as_of}</title>\
          <style>{STYLE}</style></head>\n<body><h1>Policies</h1>\n<p>As of {as_of}. Made at {made} by {name}.</p>\n\
          <p>Network <code>{network}</code></p>\n",
         as_of = escaped(&as_of_words(report)),
@@ -314,8 +436,17 @@ fn html_policy(out: &mut String, policy: &PolicyReport) {
             );
         }
     }
+    if let Some(by) = &view.superseded_by {
+        let _ = writeln!(out, "<p>Superseded by {}</p>", escaped(by));
+    }
+    for by in proposals(policy) {
+        let _ = writeln!(out, "<p>Proposed by {} at {}</p>", escaped(&by.name), utc(by.time));
+    }
+    for change in changes(policy) {
+        let _ = writeln!(out, "<p class=\"missing\">Changed since: {}</p>", escaped(&change));
+    }
     for written in &policy.written {
-        let fields = escaped(&written.fields.join(", "));
+        let fields = escaped(&field_names(written.fields.iter().map(String::as_str)));
         let (name, at) = (escaped(&written.by.name), utc(written.by.time));
         let _ = writeln!(out, "<p>Written by {name} at {at}: {fields}</p>");
     }
@@ -360,6 +491,20 @@ mod tests {
         assert_eq!(quoted("a,b\"c"), "\"a,b\"\"c\"");
         assert_eq!(quoted("plain"), "plain");
         assert_eq!(clean("a\u{1b}[2Jb"), "a\u{fffd}[2Jb");
+    }
+
+    #[test]
+    fn text_fits_into_a_terminal_and_names_what_people_know() {
+        let mut out = String::new();
+        wrap(&mut out, "  written   ", &"word ".repeat(40));
+        wrap(&mut out, "", &"x".repeat(90));
+        let lines: Vec<&str> = out.lines().collect();
+        assert!(lines[..lines.len() - 1].iter().all(|line| line.len() <= COLUMNS), "{out}");
+        assert!(lines[1].starts_with("            word"), "{out}");
+        let paths =
+            ["@type", "title", "fasti:policy/payload/budget", "start", "fasti:policy/start"];
+        assert_eq!(field_names(paths.into_iter()), "budget, start, title");
+        assert_eq!(field_names(["@type"].into_iter()), "its form");
     }
 
     #[test]

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderName, HeaderValue, Method, Request, Uri};
 use fasti_core::OfficeId;
+use fasti_core::command::ReportView;
+use fasti_core::proof::Evidence;
 use fasti_core::step::Appended;
 use fasti_doors::{CoreEnd, Guard, Handle, Metric};
 use serde_json::Value;
@@ -147,6 +149,14 @@ impl fasti_doors::Node for Outside {
     fn back_up(&self) -> Result<mpsc::Receiver<io::Result<Vec<u8>>>, String> {
         let (_, empty) = mpsc::channel(1);
         Ok(empty)
+    }
+
+    fn report(&self, _: &Evidence) -> io::Result<ReportView> {
+        Err(io::Error::other("there are no entries here"))
+    }
+
+    fn bundle(&self, _: Box<Evidence>) -> Result<mpsc::Receiver<io::Result<Vec<u8>>>, String> {
+        Err("there are no entries here".into())
     }
 
     fn history(&self, _: u64, _: usize) -> io::Result<Vec<Appended>> {

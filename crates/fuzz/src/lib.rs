@@ -9,6 +9,7 @@
 //! | `message`, `notice`, `statement`, `join`, `ticket` | encodings of the protocol | what was read is the same when it is written and read again, and nothing may follow it |
 //! | `rows` | rows of a damaged disk | a core opens on them or says why not |
 //! | `store` | values in a damaged file | the store gives what it finds or says what is wrong |
+//! | `bundle` | reports that prove themselves, as files and as records | what is taken says the same as the sound one |
 //! | `event` | JSCalendar and publications | fields make the event again; an edit made twice is an edit made once |
 //! | `node_file` | `node.json` | as for encodings |
 //! | `http` | requests | no request is answered with an error of ours, and what was written loads again |
@@ -18,6 +19,7 @@
 //! A snapshot is not among them: the store gives one to the core only if its SHA-256 is right, so that nobody
 //! else's bytes get there.
 
+mod bundle;
 mod codecs;
 mod dice;
 mod event;
@@ -36,6 +38,7 @@ pub type Target = fn(&[u8]);
 
 /// All of them, by name.
 pub const TARGETS: &[(&str, Target)] = &[
+    ("bundle", bundle::bundle),
     ("event", event::event),
     ("frame_of_member", guard::frame_of_member),
     ("frames", frames::frames),

@@ -143,8 +143,18 @@ pub enum Call {
     ///   fasti report
     ///   fasti report --policy YSP-2024 --as-of 2024-04-01
     ///   fasti report --format html > report.html
+    ///   fasti report --format bundle > report.fasti     (proves itself: see fasti verify)
     #[command(verbatim_doc_comment)]
     Report(ReportArgs),
+    /// Check a report that proves itself, on any machine: without a node, a folder or the network
+    ///
+    ///   fasti verify report.fasti
+    ///   fasti verify report.fasti --network 1f0c...
+    ///
+    /// Checks all signatures, judges all entries anew as a node does, and makes the report of them, which must be
+    /// the one in the file. Trusts nothing but the network's id: compare it with the one that you know.
+    #[command(verbatim_doc_comment)]
+    Verify(VerifyArgs),
     /// Import events and tasks from an iCalendar file (.ics)
     ///
     /// Events that are there are changed where the file differs. What can't be read is named, and the rest
@@ -563,6 +573,18 @@ pub enum ReportFormat {
     Csv,
     /// A page to print.
     Html,
+    /// A file that proves itself: with all entries and signatures that the report follows from.
+    Bundle,
+}
+
+/// `fasti verify`
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// What `fasti report --format bundle` wrote, or (-) standard input
+    pub file: PathBuf,
+    /// Fail unless it is about this network
+    #[arg(long, value_name = "ID")]
+    pub network: Option<String>,
 }
 
 /// `fasti import`

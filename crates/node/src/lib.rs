@@ -18,6 +18,7 @@ mod print;
 mod restore;
 mod rotate;
 mod run;
+mod verify;
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -106,6 +107,10 @@ fn call(cli: Cli) -> anyhow::Result<String> {
             let body = serde_json::json!({});
             calls::policies::say(&client()?, "withdraw", &policy, None, &body, json)
         }
+        Call::Report(args) if args.format == cli::ReportFormat::Bundle => {
+            calls::report::bundle(&client()?, &args)
+        }
+        Call::Verify(args) => verify::verify(&args, json),
         Call::Report(args) => calls::report::report(&client()?, &args, json),
         Call::Import(args) => calls::ical::import(client, &args, json),
         Call::Export(args) => calls::ical::export(&client()?, &args, json),

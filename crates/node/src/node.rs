@@ -12,6 +12,7 @@ mod chunks;
 mod engine;
 mod joins;
 mod outlets;
+mod pieces;
 mod shared;
 mod snapshots;
 

@@ -1,16 +1,9 @@
 //! A backup: one file with all that an office needs to go on elsewhere. Here is the format; `pack` writes it,
 //! `unpack` reads and checks it, `content` takes it from a store and makes a store of it.
 //!
-//! ```text
-//! opening    "fasti backup" | BACKUP_FORMAT u32 | FORMAT of the store u32        numbers big-endian
-//! block      length u32, not 0 | SHA-256 32 | bytes                              the first is the Head
-//!  ...                                                                           the others are records
-//! end        0 u32 | SHA-256 32                                                  and nothing after it
-//! ```
-//!
-//! Each SHA-256 is over the one before it (the first one: over the opening), the length and the bytes. So the last
-//! one stands for the whole file, and none is read that isn't as it was written. The head is postcard; the
-//! other blocks are postcard of one [`Record`] after another, compressed with zstd.
+//! It is a file of blocks (`blocks`) that opens with `"fasti backup" | BACKUP_FORMAT u32 | FORMAT of the store u32`,
+//! numbers big-endian. The first block is the [`Head`] in postcard; the others are postcard of one [`Record`] after
+//! another, compressed with zstd.
 //!
 //! The checksums tell damage, not forgery: whoever can make a backup of an office has its key.
 //!
@@ -27,6 +20,7 @@ use fasti_core::notice::SignedNotice;
 use fasti_core::{Incarnation, LogId, NetworkId, OfficeId};
 use serde::{Deserialize, Serialize};
 
+use crate::blocks::{BlockError, OPENING_BYTES, Opening};
 use crate::error::{CommitError, CreateError, ReadError};
 use crate::tables::FORMAT;
 
@@ -34,14 +28,6 @@ use crate::tables::FORMAT;
 pub const BACKUP_FORMAT: u32 = 1;
 
 const MAGIC: [u8; 12] = *b"fasti backup";
-
-/// Bytes of records after which a block ends: enough to compress well.
-const BLOCK_BYTES: usize = 1024 * 1024;
-
-/// Largest block, compressed or not: a full one, and a record as large as there is none.
-const BLOCK_BYTES_MAX: usize = 4 * BLOCK_BYTES;
-
-type Sha = [u8; 32];
 
 /// What a backup is of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -163,23 +149,24 @@ pub enum RestoreError {
 
 pub use unpack::{check, seal};
 
-fn opening() -> [u8; 20] {
-    let mut opening = [0; 20];
+fn opening() -> Opening {
+    let mut opening = [0; OPENING_BYTES];
     opening[..12].copy_from_slice(&MAGIC);
     opening[12..16].copy_from_slice(&BACKUP_FORMAT.to_be_bytes());
     opening[16..].copy_from_slice(&FORMAT.to_be_bytes());
     opening
 }
 
-/// The checksum of a block, or with no bytes of the end.
-fn next_sha(before: &Sha, bytes: &[u8]) -> Sha {
-    use sha2::Digest as _;
-    let length = bytes.len() as u32;
-    let sha = sha2::Sha256::new().chain_update(before).chain_update(length.to_be_bytes());
-    sha.chain_update(bytes).finalize().into()
-}
-
-fn first_sha(opening: &[u8]) -> Sha {
-    use sha2::Digest as _;
-    sha2::Sha256::digest(opening).into()
+impl From<BlockError> for BackupError {
+    fn from(error: BlockError) -> Self {
+        match error {
+            BlockError::Foreign => Self::Foreign,
+            BlockError::Newer => Self::Newer,
+            BlockError::Short => Self::Short,
+            BlockError::Damaged { at } => Self::Damaged { at },
+            BlockError::Unsound(what) => Self::Unsound { what: what.into() },
+            BlockError::Read(error) => Self::Read(error),
+            BlockError::Write(error) => Self::Write(error),
+        }
+    }
 }

@@ -59,6 +59,8 @@
 //! * A damaged file is refused when it is opened: every page has a checksum, and all are checked.
 
 mod backup;
+mod blocks;
+mod bundle;
 mod disk;
 mod error;
 mod places;
@@ -68,6 +70,7 @@ mod store;
 mod tables;
 
 pub use backup::{BACKUP_FORMAT, BackupError, Contents, Head, RestoreError, check, seal};
+pub use bundle::{BUNDLE_FORMAT, BundleError, check_bundle};
 pub use error::{CommitError, CreateError, OpenError, ReadError};
 pub use reader::{Conflicts, Forks, Notices, Reader, Rows};
 pub use snapshot::Snapshot;

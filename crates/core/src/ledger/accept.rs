@@ -7,7 +7,9 @@ use super::Ledger;
 use crate::entry::{Bundle, Entry, Run, Signature, check_bundle, first_prev};
 use crate::graph::NextInLog;
 use crate::ids::{EntryHash, OfficeId};
+use crate::row::Row;
 use crate::statement::{Statement, Unreadable};
+use crate::step::Write;
 
 /// Why a bundle was not taken. Nothing of it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +83,37 @@ impl Ledger {
             taken[place].histories += (self.graph.histories() - before) as u64;
         }
         Ok(taken)
+    }
+
+    /// Takes runs that whoever signed them vouches for, whole or not at all, and gives their rows. None of it is judged:
+    /// that takes all of it (`proof`).
+    pub(crate) fn gather(&mut self, bundle: Vec<Run>) -> Result<Vec<Row>, Refused> {
+        check_bundle(&bundle).map_err(Refused::Bad)?;
+        self.stale = true;
+        let mut runs = Vec::new();
+        for run in bundle {
+            run.check_shape().map_err(Refused::Bad)?;
+            self.check_ground(&run)?;
+            let (author, signature, hashes) = (run.log.author, run.signature, run.hashes());
+            if hashes.iter().any(|hash| self.graph.index(hash).is_some()) {
+                return Err(Refused::Bad("an entry twice"));
+            }
+            let entries = run.into_entries(hashes).collect();
+            runs.push(New { author, entries, signature });
+        }
+        self.check_chains(&runs)?;
+        let order = self.order(&runs)?;
+        let mut entries: Vec<_> = runs.into_iter().map(|run| run.entries.into_iter()).collect();
+        for place in order {
+            if let Some((hash, entry)) = entries[place].next() {
+                self.append(hash, entry, None);
+            }
+        }
+        let rows = std::mem::take(&mut self.writes).into_iter().filter_map(|write| match write {
+            Write::Entry { row, .. } => Some(row),
+            _ => None,
+        });
+        Ok(rows.collect())
     }
 
     /// How far a run is held: the sequence number of the last of its first entries that are.

@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fasti_core::OfficeId;
+use fasti_core::command::ReportView;
+use fasti_core::proof::Evidence;
 use fasti_core::step::Appended;
 use fasti_doors::{Metric, MetricKind};
 use fasti_net as net;
@@ -35,6 +37,8 @@ pub(crate) struct Shared {
     failures: AtomicU64,
     /// Locked while a backup is taken.
     backups: Arc<tokio::sync::Mutex<()>>,
+    /// Locked while a report is made of the store's entries: it needs as much memory as the core.
+    reports: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Shared {
@@ -58,6 +62,7 @@ impl Shared {
             commit_micros: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             backups: Arc::default(),
+            reports: Arc::default(),
         }
     }
 
@@ -220,6 +225,27 @@ impl fasti_doors::Node for Shared {
             return Err("another backup is being taken: try again when it is done".into());
         };
         Ok(super::backups::stream(self.store.reader(), turn))
+    }
+
+    fn report(&self, evidence: &Evidence) -> io::Result<ReportView> {
+        let _turn = self.reports.blocking_lock();
+        let made = self.store.reader().bundle(evidence, io::sink()).map_err(io::Error::other)?;
+        Ok(made.report)
+    }
+
+    fn bundle(
+        &self,
+        evidence: Box<Evidence>,
+    ) -> Result<mpsc::Receiver<io::Result<Vec<u8>>>, String> {
+        let Ok(turn) = Arc::clone(&self.reports).try_lock_owned() else {
+            return Err("another bundle is being made: try again when it is done".into());
+        };
+        let reader = self.store.reader();
+        Ok(super::pieces::stream("a bundle", turn, move |sink| {
+            let made = reader.bundle(&evidence, sink)?;
+            tracing::info!(entries = made.entries, "gave a bundle");
+            Ok(())
+        }))
     }
 }
 

@@ -2,19 +2,12 @@
 
 use std::io::{self, Write};
 
-use super::{
-    BLOCK_BYTES, BLOCK_BYTES_MAX, BackupError, Contents, Head, Record, Sha, first_sha, next_sha,
-    opening,
-};
-
-/// Fast, and close to what the slow ones reach: most of a log is hashes and signatures.
-const ZSTD_LEVEL: i32 = 3;
+use super::{BackupError, Contents, Head, Record, opening};
+use crate::blocks::{BLOCK_BYTES, BLOCK_BYTES_MAX, BlockWriter, pack};
 
 pub(super) struct Packer<W> {
-    sink: W,
+    blocks: BlockWriter<W>,
     head: Head,
-    sha: Sha,
-    written: u64,
     /// Records of the next block.
     block: Vec<u8>,
     key: Option<[u8; 32]>,
@@ -22,13 +15,9 @@ pub(super) struct Packer<W> {
 
 impl<W: Write> Packer<W> {
     pub(super) fn begin(sink: W, head: &Head) -> Result<Self, BackupError> {
-        let opening = opening();
-        let (sha, head) = (first_sha(&opening), head.clone());
-        let mut packer = Self { sink, head, sha, written: 0, block: Vec::new(), key: None };
-        packer.write(&opening)?;
-        let head = encode(&packer.head)?;
-        packer.pass(&head)?;
-        Ok(packer)
+        let mut blocks = BlockWriter::begin(sink, &opening())?;
+        blocks.block(&encode(head)?)?;
+        Ok(Self { blocks, head: head.clone(), block: Vec::new(), key: None })
     }
 
     pub(super) fn add(&mut self, record: &Record) -> Result<(), BackupError> {
@@ -45,34 +34,21 @@ impl<W: Write> Packer<W> {
 
     /// Writes a block as it came from another backup with the same head and the same blocks before it.
     pub(super) fn pass(&mut self, bytes: &[u8]) -> Result<(), BackupError> {
-        if bytes.is_empty() || bytes.len() > BLOCK_BYTES_MAX {
-            return Err(unsound(format!("a block of {} bytes", bytes.len())));
-        }
-        self.sha = next_sha(&self.sha, bytes);
-        self.write(&[&(bytes.len() as u32).to_be_bytes()[..], &self.sha, bytes].concat())
+        Ok(self.blocks.block(bytes)?)
     }
 
     pub(super) fn finish(mut self) -> Result<Contents, BackupError> {
         self.end_block()?;
-        self.sha = next_sha(&self.sha, &[]);
-        self.write(&[&[0; 4][..], &self.sha].concat())?;
-        self.sink.flush().map_err(BackupError::Write)?;
-        let Self { head, key, sha, written, .. } = self;
-        Ok(Contents { head, key, sha256: sha, bytes: written })
+        let (sha256, bytes) = self.blocks.finish()?;
+        Ok(Contents { head: self.head, key: self.key, sha256, bytes })
     }
 
     fn end_block(&mut self) -> Result<(), BackupError> {
         if self.block.is_empty() {
             return Ok(());
         }
-        let bytes = zstd::bulk::compress(&self.block, ZSTD_LEVEL).map_err(BackupError::Write)?;
-        self.block.clear();
+        let bytes = pack(&std::mem::take(&mut self.block))?;
         self.pass(&bytes)
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<(), BackupError> {
-        self.written += bytes.len() as u64;
-        self.sink.write_all(bytes).map_err(BackupError::Write)
     }
 }
 

@@ -1,15 +1,14 @@
 //! Reading a backup: gives nothing out before its checksum was found right, and knows at the end whether it was
 //! whole. Needs the memory of one block, whatever the file says.
 
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 
 use fasti_core::entry::Signer;
 use fasti_core::row::Row;
 
 use super::pack::Packer;
-use super::{
-    BLOCK_BYTES_MAX, BackupError, Contents, Head, MAGIC, Record, Sha, first_sha, next_sha,
-};
+use super::{BackupError, Contents, Head, Record, opening};
+use crate::blocks::{BlockReader, unpack};
 
 /// Reads a backup to its end and says what is in it.
 ///
@@ -39,7 +38,7 @@ pub fn seal(source: impl Read, key: [u8; 32], sink: impl Write) -> Result<Conten
 }
 
 pub(super) struct Unpacker<R> {
-    blocks: Blocks<R>,
+    blocks: BlockReader<R>,
     pub(super) head: Head,
     entries: u64,
     key: Option<[u8; 32]>,
@@ -52,7 +51,7 @@ pub(super) struct Block {
 
 impl<R: Read> Unpacker<R> {
     pub(super) fn open(source: R) -> Result<Self, BackupError> {
-        let mut blocks = Blocks::open(source)?;
+        let mut blocks = BlockReader::open(source, &opening())?;
         let head = blocks.next()?.ok_or_else(|| unsound("it has no head"))?;
         let head = postcard::from_bytes(&head).map_err(|_| unsound("its head can't be read"))?;
         Ok(Self { blocks, head, entries: 0, key: None })
@@ -61,8 +60,7 @@ impl<R: Read> Unpacker<R> {
     /// The next block; none at the end.
     pub(super) fn next_block(&mut self) -> Result<Option<Block>, BackupError> {
         let Some(packed) = self.blocks.next()? else { return Ok(None) };
-        let plain = zstd::bulk::decompress(&packed, BLOCK_BYTES_MAX)
-            .map_err(|_| unsound("a block can't be unpacked"))?;
+        let plain = unpack(&packed)?;
         let (mut rest, mut records) = (&plain[..], Vec::new());
         while !rest.is_empty() {
             let (record, after) =
@@ -90,79 +88,13 @@ impl<R: Read> Unpacker<R> {
     }
 
     /// After the last block: whether that was all of it.
-    pub(super) fn finish(mut self) -> Result<Contents, BackupError> {
-        if !self.blocks.is_at_end()? {
-            return Err(unsound("it goes on after its end"));
-        }
+    pub(super) fn finish(self) -> Result<Contents, BackupError> {
+        let (sha256, bytes) = self.blocks.finish()?;
         if self.entries != self.head.entries {
             let what = format!("{} entries where {} should be", self.entries, self.head.entries);
             return Err(BackupError::Unsound { what });
         }
-        let Blocks { sha, read, .. } = self.blocks;
-        Ok(Contents { head: self.head, key: self.key, sha256: sha, bytes: read })
-    }
-}
-
-/// The blocks as they lie in the file.
-struct Blocks<R> {
-    source: R,
-    sha: Sha,
-    read: u64,
-}
-
-impl<R: Read> Blocks<R> {
-    fn open(source: R) -> Result<Self, BackupError> {
-        let mut blocks = Self { source, sha: Sha::default(), read: 0 };
-        let opening = blocks.take::<20>()?;
-        if !opening.starts_with(&MAGIC) {
-            return Err(BackupError::Foreign);
-        }
-        // Later versions read older formats here.
-        if opening != super::opening() {
-            return Err(BackupError::Newer);
-        }
-        blocks.sha = first_sha(&opening);
-        Ok(blocks)
-    }
-
-    /// The next block; none if it is the end.
-    fn next(&mut self) -> Result<Option<Vec<u8>>, BackupError> {
-        let at = self.read;
-        let length = u32::from_be_bytes(self.take()?) as usize;
-        if length > BLOCK_BYTES_MAX {
-            return Err(BackupError::Damaged { at });
-        }
-        let sha: Sha = self.take()?;
-        let mut bytes = vec![0; length];
-        self.fill(&mut bytes)?;
-        if sha != next_sha(&self.sha, &bytes) {
-            return Err(BackupError::Damaged { at });
-        }
-        self.sha = sha;
-        Ok((length > 0).then_some(bytes))
-    }
-
-    fn is_at_end(&mut self) -> Result<bool, BackupError> {
-        match self.take::<1>() {
-            Ok(_) => Ok(false),
-            Err(BackupError::Short) => Ok(true),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn take<const N: usize>(&mut self) -> Result<[u8; N], BackupError> {
-        let mut bytes = [0; N];
-        self.fill(&mut bytes)?;
-        Ok(bytes)
-    }
-
-    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), BackupError> {
-        self.source.read_exact(bytes).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => BackupError::Short,
-            _ => BackupError::Read(error),
-        })?;
-        self.read += bytes.len() as u64;
-        Ok(())
+        Ok(Contents { head: self.head, key: self.key, sha256, bytes })
     }
 }
 
