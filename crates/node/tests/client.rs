@@ -4,7 +4,7 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use fasti_core::command::{ConflictValue, ConflictView};
+use fasti_core::command::{ConflictKind, ConflictValue, ConflictView};
 use fasti_core::ticket::Ticket;
 use fasti_core::{CommandError, EntryHash, OfficeId};
 use fasti_doors::fake::Fake;
@@ -188,6 +188,7 @@ fn a_conflict_is_shown_and_decided() {
     denver.says(&["publish", "policy_start", "--policy", "A", "--start", "2024-04-01"]);
     let value = |value: &str, name: &str| ConflictValue {
         value: json!(value),
+        what: "written as well".into(),
         office: OfficeId([1; 32]),
         name: name.into(),
         time: 1_711_929_600_000,
@@ -195,10 +196,13 @@ fn a_conflict_is_shown_and_decided() {
     };
     denver.fake.open_conflict(ConflictView {
         id: "c1".into(),
+        kind: ConflictKind::Field,
+        problem: "title was edited two ways".into(),
         uid: "policy-A".into(),
         title: "A".into(),
         path: "title".into(),
         values: vec![value("One", "Denver"), value("Two\u{1b}[2J", "Boston")],
+        choices: Vec::new(),
     });
     let conflicts = denver.says(&["conflicts"]);
     assert!(conflicts.contains("\"One\""), "{conflicts}");

@@ -142,13 +142,7 @@ impl World {
             event.as_object().cloned().unwrap_or_default()
         });
         let asked = Asked::Book { resource, slots: slots.clone() };
-        let request = BookRequest {
-            resource: resource.to_string(),
-            uid,
-            event,
-            slots,
-            zone: None,
-        };
+        let request = BookRequest { resource: resource.to_string(), uid, event, slots, zone: None };
         self.request(at, asked, Command::Book(request))?;
         self.look(at, resource)
     }

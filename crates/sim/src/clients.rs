@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use fasti_core::command::{Condition, ConflictView, Written};
+use fasti_core::command::{Condition, ConflictKind, ConflictView, Written};
 use fasti_core::policy::{PolicyEvent, PolicyKind};
 use fasti_core::resource::Slot;
 use fasti_core::{Answer, Command, CommandError, Reply, RequestId, ResourceId};
@@ -172,10 +172,17 @@ impl World {
             _ => match self.clients.conflicts.pop() {
                 Some(conflict) => {
                     // Nobody keeps what a liar forged: it would be honestly written then.
-                    let values = conflict.values.iter().map(|v| v.value.clone());
-                    let values: Vec<_> =
-                        values.filter(|value| !value.to_string().contains(MARK)).collect();
-                    let keep = self.dice.pick(&values).cloned().unwrap_or(json!("neither"));
+                    let is_honest = |value: &Value| !value.to_string().contains(MARK);
+                    let values = conflict.values.iter().map(|it| it.value.clone());
+                    let values: Vec<Value> = values.filter(is_honest).collect();
+                    let choices = conflict.choices.iter().map(|it| it.keep.clone());
+                    let keeps: Vec<Value> = match conflict.kind {
+                        ConflictKind::Field => values,
+                        ConflictKind::Cancelled => choices.collect(),
+                        // Not everybody may decide those.
+                        _ => return (None, Command::Conflicts),
+                    };
+                    let keep = self.dice.pick(&keeps).cloned().unwrap_or(json!("neither"));
                     (None, Command::Resolve { conflict: conflict.id, keep })
                 }
                 None => (None, Command::Conflicts),
