@@ -354,6 +354,16 @@ impl Roster {
     }
 
     /// The admissions of an entry's author that lie under it: asked again for each entry of its log.
+    /// The admins, as others knew them first, who may have said something that doesn't lie over this: all but those who
+    /// were admitted by what does.
+    pub(crate) fn admins_beside(&self, graph: &Graph, at: Index) -> BTreeSet<OfficeId> {
+        let tips: Vec<Index> = graph.tips().collect();
+        let is_beside =
+            |it: &Admission| it.roles.contains(&Role::Admin) && !graph.is_under(at, &[it.at]);
+        let beside = self.members.iter().filter(|(_, it)| it.admissions.values().any(is_beside));
+        beside.map(|(office, _)| self.origin(graph, *office, &tips)).collect()
+    }
+
     pub(crate) fn admissions_under(
         &self,
         graph: &Graph,

@@ -100,7 +100,7 @@ fn a_new_stakeholder_that_is_waited_for_too_late_is_found() {
 
 #[test]
 fn a_new_stakeholder_that_counts_too_early_is_found() {
-    let found = found("bookings.toml", Mutation::NewcomerTooEarly, 20);
+    let found = found("bookings.toml", Mutation::NewcomerTooEarly, 60);
     assert_eq!(found, Some(Invariant::SettledIsKept));
 }
 

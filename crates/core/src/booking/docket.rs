@@ -500,7 +500,12 @@ impl Docket {
     /// `covers` says whether an office acknowledges an entry that is held here, and all that it wrote before is.
     ///
     /// That is so as far as everyone who has a say has acknowledged it *all*: whoever writes afterwards builds upon it.
-    pub(crate) fn settled(&self, covers: &dyn Fn(&OfficeId, Index) -> bool) -> Settled {
+    /// Where somebody took over alone, it takes as well that all `admins` acknowledge that, who might do the same.
+    pub(crate) fn settled(
+        &self,
+        covers: &dyn Fn(&OfficeId, Index) -> bool,
+        admins: &dyn Fn(Index) -> BTreeSet<OfficeId>,
+    ) -> Settled {
         let sequence = self.order.sequence();
         // Of each office the first in the sequence that it doesn't cover.
         let limit = |office: &OfficeId| {
@@ -518,6 +523,9 @@ impl Docket {
         for (at, it) in sequence.iter().enumerate() {
             let operation = &self.operations[it.number as usize];
             if matches!(operation.what, What::Stakes) {
+                if !is(Mutation::NoAdmins) {
+                    settled.waits_for.extend(self.unknown_to(operation.place, covers, admins));
+                }
                 reached.insert(operation.place);
                 for office in self.stakes.members_still(|place| reached.contains(&place)) {
                     let is_late = is(Mutation::NewcomerTooLate)
@@ -541,6 +549,22 @@ impl Docket {
             settled.until = at + 1;
         }
         settled
+    }
+
+    /// Which admins have not acknowledged that somebody took over alone here.
+    fn unknown_to(
+        &self,
+        place: Place,
+        covers: &dyn Fn(&OfficeId, Index) -> bool,
+        admins: &dyn Fn(Index) -> BTreeSet<OfficeId>,
+    ) -> BTreeSet<OfficeId> {
+        let mut proposals = self.stakes.proposals.iter();
+        let Some(taken) = proposals.find(|it| it.place == place && it.is_alone()) else {
+            return BTreeSet::new();
+        };
+        let mut admins = admins(place.at);
+        admins.retain(|it| taken.dismiss != Some(*it) && !covers(it, place.at));
+        admins
     }
 
     /// Whom nobody waits for any more: who was dismissed, if all others that are waited for know it.

@@ -2,6 +2,7 @@
 //! booking::measure -- --ignored --nocapture`.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)]
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use super::{Bookings, Docket};
@@ -113,7 +114,7 @@ fn what_a_booking_and_a_merge_cost() {
         let beside = before.elapsed();
         let before = Instant::now();
         let covers = |office: &OfficeId, at: Index| *office == offices[0] || at < lasts[1];
-        let settled = docket(&node).settled(&covers);
+        let settled = docket(&node).settled(&covers, &|_| BTreeSet::new());
         println!(
             "{count} bookings of one resource: one more {one:?}; {} of another office taken in {taken:?}, \
              put in order in {merged:?}; the next one {first:?} ({known:?} of that to see what it \

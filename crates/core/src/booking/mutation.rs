@@ -19,6 +19,8 @@ pub enum Mutation {
     ReviveBeforeHeld,
     /// What an office wrote that is being dismissed counts as safe.
     NoRisk,
+    /// Who takes over alone waits for nobody.
+    NoAdmins,
 }
 
 #[cfg(any(test, feature = "mutations"))]

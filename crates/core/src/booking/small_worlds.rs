@@ -37,6 +37,8 @@ enum Op {
     Grant(usize),
     Add(u8),
     Dismiss(u8),
+    /// Dismisses another one, to have a say itself.
+    TakeOver(u8),
     Accept(usize),
 }
 use Op::*;
@@ -56,6 +58,7 @@ const OFFICES: [u8; 5] = [A, B, C, ADMIN, D];
 struct World {
     salt: u8,
     stakeholders: Vec<u8>,
+    admins: Vec<u8>,
     /// Author, what it knew, and what it wrote; the two definitions first.
     entries: Vec<(u8, Mask, Option<Op>)>,
 }
@@ -71,7 +74,7 @@ fn bits(mask: Mask) -> impl Iterator<Item = usize> {
 impl World {
     fn new(salt: u8, stakeholders: &[u8]) -> Self {
         let entries = vec![(ADMIN, 0, None), (ADMIN, 1, None)];
-        Self { salt, stakeholders: stakeholders.to_vec(), entries }
+        Self { salt, stakeholders: stakeholders.to_vec(), admins: vec![ADMIN], entries }
     }
 
     fn hash(&self, at: usize) -> EntryHash {
@@ -141,6 +144,11 @@ impl World {
             Some(Dismiss(it)) => Reservation::Propose(Propose {
                 resource: id(0),
                 add: None,
+                dismiss: Some(office(it)),
+            }),
+            Some(TakeOver(it)) => Reservation::Propose(Propose {
+                resource: id(0),
+                add: Some(office(self.entries[at].0)),
                 dismiss: Some(office(it)),
             }),
             Some(Accept(at)) => {
@@ -226,7 +234,8 @@ impl Node {
         let covers = |it: &OfficeId, at: Index| covers[it.0[0] as usize - 1][at as usize];
         let mut found = BTreeSet::new();
         for docket in self.bookings.dockets() {
-            let settled = docket.settled(&covers);
+            let admins = |_| world.admins.iter().map(|it| office(*it)).collect();
+            let settled = docket.settled(&covers, &admins);
             for (key, claimed) in &docket.held().claims {
                 let is_settled = match claimed.state {
                     State::Held(decider) if is(Mutation::NoPrefix) => {
@@ -719,4 +728,29 @@ fn settling_without_all_that_comes_before_shows() {
 #[test]
 fn trusting_who_is_being_dismissed_shows() {
     shows_in(Mutation::NoRisk, dismissed_behind_a_newcomer);
+}
+
+/// Two admins, who don't know of each other, dismiss the only one who has a say, to take over, and each books.
+fn taken_over_twice(salt: u8) -> World {
+    let mut world = World::new(salt, &[A]);
+    world.admins = vec![B, C];
+    let entries = [
+        (B, 3, TakeOver(A)),
+        (C, 3, TakeOver(A)),
+        (B, 3 | 1 << 2, Claim(0, 0, 2)),
+        (C, 3 | 1 << 3, Claim(0, 1, 3)),
+    ];
+    world.entries.extend(entries.map(|(author, knew, op)| (author, knew, Some(op))));
+    world
+}
+
+#[test]
+fn waiting_for_no_other_admin_when_taking_over_shows() {
+    shows_in(Mutation::NoAdmins, taken_over_twice);
+    // Once all know of all, one of the two bookings is settled.
+    let world = taken_over_twice(0);
+    let node = world.node(bits(world.all()), false);
+    let covers: Vec<Vec<bool>> =
+        OFFICES.iter().map(|it| node.cover(&world, *it, world.all())).collect();
+    assert_eq!(node.settled(&world, &covers).len(), 1);
 }

@@ -67,6 +67,12 @@ impl Proposal {
         self.is_accepted(|_| true, |_| true)
     }
 
+    /// Whether nobody has to accept it, as the only one who had a say is dismissed: of those who may do that, each must
+    /// know of it before anything is final for whoever takes over, as another may do so at the same time.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.alone.is_some()
+    }
+
     /// What it takes to know that it is complete.
     pub(crate) fn places(&self) -> impl Iterator<Item = Place> {
         std::iter::once(self.place).chain(self.consents.iter().map(|it| it.place))

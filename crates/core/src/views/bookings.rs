@@ -42,8 +42,11 @@ impl<'a> Covers<'a> {
     /// How far the bookings of a resource are settled.
     fn settled(&mut self, docket: &Docket) -> Settled {
         let Self { ledger, gossip, own, known } = self;
-        let added = docket.stakes.proposals.iter().filter_map(|it| it.add);
-        for office in docket.stakes.founders.iter().copied().chain(added) {
+        let admins = |at: Index| ledger.roster.admins_beside(&ledger.graph, at);
+        let proposals = || docket.stakes.proposals.iter();
+        let added = proposals().filter_map(|it| it.add);
+        let knowing = proposals().filter(|it| it.is_alone()).flat_map(|it| admins(it.place.at));
+        for office in docket.stakes.founders.iter().copied().chain(added).chain(knowing) {
             known.entry(office).or_insert_with(|| {
                 let acknowledged = |key: &OfficeId| {
                     let said = gossip.board.about(key, Topic::Acknowledgement);
@@ -53,9 +56,10 @@ impl<'a> Covers<'a> {
             });
         }
         // What we answer is on our disk before anyone hears it: that is our acknowledgement.
-        docket.settled(&|office: &OfficeId, at: Index| {
+        let covers = |office: &OfficeId, at: Index| {
             office == own || known.get(office).is_some_and(|it| it[at as usize])
-        })
+        };
+        docket.settled(&covers, &admins)
     }
 }
 
