@@ -332,3 +332,11 @@ fn this_and_future_is_read_and_written_and_holds_until_the_next_one() {
     assert!(written.contains("RECURRENCE-ID;RANGE=THISANDFUTURE:20240103T090000Z"), "{written}");
     assert!(!written.contains("JSPROP"), "{written}");
 }
+
+#[test]
+fn a_line_without_a_colon_is_none() {
+    let text = "BEGIN:VEVENT\r\nUID:a\r\nDTSTART:20240101T090000Z\r\nSUMMARY;X-A=\"b:c\"\r\nEND:VEVENT\r\n";
+    let found = fasti_calendar::ical::read(text.as_bytes());
+    assert_eq!(found.problems.iter().map(|it| it.line).collect::<Vec<_>>(), [4]);
+    assert_eq!(found.events[0].1.get("title"), None);
+}

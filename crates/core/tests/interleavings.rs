@@ -122,10 +122,6 @@ fn shown(world: &mut World, at: OfficeId) -> Vec<String> {
     {
         (report.office, report.made) = (OfficeId([0; 32]), 0);
         report.name.clear();
-        report.heads.sort();
-        for policy in &mut report.policies {
-            policy.written.sort_by_key(|it| (it.by.time, it.by.entry));
-        }
         // By which entry is known of all; when else it was said is a matter of each node's notices.
         for holder in report.policies.iter_mut().flat_map(|it| &mut it.holders) {
             holder.since = holder.entry.and(holder.since);

@@ -46,19 +46,19 @@ macro_rules! scenarios {
 }
 
 scenarios! {
-    all_faults: 60,
-    bookings: 30,
+    all_faults: 40,
+    bookings: 25,
     calm: 10,
-    clocks: 30,
-    crashes: 30,
-    everything: 50,
+    clocks: 20,
+    crashes: 12,
+    everything: 25,
     forks: 20,
     garbage: 20,
     joins: 25,
     liars: 12,
     lossy: 20,
-    members: 60,
-    partitions: 30,
+    members: 40,
+    partitions: 20,
     rings: 10,
     slow_disks: 15,
 }

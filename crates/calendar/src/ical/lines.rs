@@ -41,6 +41,15 @@ pub(crate) struct BadLine {
     pub(crate) reason: String,
 }
 
+/// Whether a line has a value, be it empty: a colon that is not in a quoted parameter.
+fn has_value(text: &str) -> bool {
+    let mut is_quoted = false;
+    text.chars().any(|c| {
+        is_quoted ^= c == '"';
+        c == ':' && !is_quoted
+    })
+}
+
 impl Line {
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let line = Parser::new(text).next()?;
@@ -50,9 +59,7 @@ impl Line {
             .collect();
         let (name, value) = (line.name().to_ascii_uppercase(), line.value().into_owned());
         let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        // A line without a colon has no value, and is none.
-        let is_line =
-            text.len() > line.name().len() && !name.is_empty() && name.chars().all(is_name);
+        let is_line = has_value(text) && !name.is_empty() && name.chars().all(is_name);
         is_line.then(|| Self { text: text.to_owned(), name, params, value })
     }
 

@@ -63,8 +63,6 @@ pub(crate) struct Held {
     waiting: Times,
     /// Claims that hold or wait, by author.
     open: BTreeMap<OfficeId, u32>,
-    /// How many claims are displaced.
-    pub(crate) displaced: u64,
     /// What each operation changed: how it was before.
     undo: Vec<Undo>,
     changes: Vec<(Key, Option<Claimed>)>,
@@ -99,7 +97,6 @@ impl Held {
             holding: Times::default(),
             waiting: Times::default(),
             open: BTreeMap::new(),
-            displaced: 0,
             undo: Vec::new(),
             changes: Vec::new(),
         }
@@ -278,9 +275,6 @@ impl Held {
         };
         for (it, adds) in [(before, false), (claimed, true)] {
             let Some(it) = it else { continue };
-            let displaced = u64::from(matches!(it.state, State::Waits | State::Out(_)));
-            self.displaced =
-                if adds { self.displaced + displaced } else { self.displaced - displaced };
             let times = match it.state {
                 State::Held(_) => &mut self.holding,
                 State::Waits => &mut self.waiting,

@@ -122,7 +122,7 @@ fn what_a_booking_and_a_merge_cost() {
             count / 2,
             before.elapsed(),
             settled.until,
-            docket(&node).held().displaced,
+            docket(&node).displaced().count(),
         );
     }
 }
