@@ -52,8 +52,8 @@ pub(crate) struct Order {
     /// Of each operation the places of its first and its last part in the sequence, once they have one.
     starts: Vec<Option<u32>>,
     ends: Vec<Option<u32>>,
-    /// Not ordered yet.
-    new: BTreeSet<Number>,
+    /// Those that came since all were ordered.
+    new: Vec<Number>,
 }
 
 /// The next part of a branch: by priority, then by hash, which decides only between histories of one author.
@@ -86,7 +86,7 @@ impl Order {
         self.nodes.push(Node { place, hash, after: after.into(), parts, nth });
         self.starts.push(None);
         self.ends.push(None);
-        self.new.insert(number);
+        self.new.push(number);
         number
     }
 
@@ -163,7 +163,7 @@ impl Order {
         numbers.get(count.checked_sub(1)?).copied()
     }
 
-    /// Takes the last part back out of the sequence.
+    /// Takes the last part back out of the sequence, until all are ordered again.
     pub(crate) fn pop(&mut self) -> Option<Part> {
         let Part { number, part } = self.sequence.pop()?;
         let node = &self.nodes[number as usize];
@@ -174,12 +174,12 @@ impl Order {
         if part == 0 {
             self.starts[number as usize] = None;
         }
-        self.new.insert(number);
         Some(Part { number, part })
     }
 
     /// Orders all that is not ordered yet, after what is.
     pub(crate) fn extend(&mut self) {
+        self.new.clear();
         let mut ready: BTreeSet<Ready> = BTreeSet::new();
         // By the branch that has to come further: which branches wait for that.
         let mut waiting: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
@@ -199,7 +199,6 @@ impl Order {
             if done {
                 (chain.next, chain.part) = (chain.next + 1, 0);
                 self.ends[number as usize] = Some(self.sequence.len() as u32);
-                self.new.remove(&number);
             }
             self.sequence.push(Part { number, part });
             self.queue(branch, &mut ready, &mut waiting);
