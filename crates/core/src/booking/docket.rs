@@ -441,7 +441,7 @@ impl Docket {
     pub(crate) fn displaced(&self) -> impl Iterator<Item = Key> {
         let is_displaced = |state: State| matches!(state, State::Waits | State::Out(_));
         let all = self.held.claims.iter().filter(move |(_, it)| is_displaced(it.state));
-        all.map(|(key, _)| *key).filter(|key| !self.is_given_up(*key))
+        all.map(|(key, _)| key).filter(|key| !self.is_given_up(*key))
     }
 
     /// Whether a claim is displaced for good.

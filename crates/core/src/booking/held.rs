@@ -55,10 +55,59 @@ pub(crate) struct Claimed {
     pub(crate) state: State,
 }
 
+/// Claims by their keys, which are places in lists.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Claims(Vec<Vec<Option<Claimed>>>);
+
+impl Claims {
+    pub(crate) fn get(&self, key: &Key) -> Option<&Claimed> {
+        self.0.get(key.book as usize)?.get(key.slot as usize)?.as_ref()
+    }
+
+    fn contains_key(&self, key: &Key) -> bool {
+        self.get(key).is_some()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &Claimed)> {
+        let numbered = |book: usize, slot: usize| Key { book: book as u32, slot: slot as u32 };
+        self.0.iter().enumerate().flat_map(move |(book, slots)| {
+            let slots = slots.iter().enumerate();
+            slots.filter_map(move |(slot, it)| Some((numbered(book, slot), it.as_ref()?)))
+        })
+    }
+
+    fn insert(&mut self, key: Key, claimed: Claimed) -> Option<Claimed> {
+        let (book, slot) = (key.book as usize, key.slot as usize);
+        if self.0.len() <= book {
+            self.0.resize_with(book + 1, Vec::new);
+        }
+        let slots = &mut self.0[book];
+        if slots.len() <= slot {
+            slots.resize(slot + 1, None);
+        }
+        slots[slot].replace(claimed)
+    }
+
+    fn remove(&mut self, key: Key) -> Option<Claimed> {
+        self.0.get_mut(key.book as usize)?.get_mut(key.slot as usize)?.take()
+    }
+}
+
+impl std::ops::Index<&Key> for Claims {
+    type Output = Claimed;
+
+    fn index(&self, key: &Key) -> &Claimed {
+        match self.get(key) {
+            Some(claimed) => claimed,
+            None => unreachable!("a claim that came up"),
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Held {
     pub(crate) terms: Terms,
-    pub(crate) claims: BTreeMap<Key, Claimed>,
+    pub(crate) claims: Claims,
     pub(crate) holding: Times,
     waiting: Times,
     /// Claims that hold or wait, by author.
@@ -93,7 +142,7 @@ impl Held {
     pub(crate) fn new(terms: Terms) -> Self {
         Self {
             terms,
-            claims: BTreeMap::new(),
+            claims: Claims::default(),
             holding: Times::default(),
             waiting: Times::default(),
             open: BTreeMap::new(),
@@ -132,7 +181,9 @@ impl Held {
     pub(crate) fn undo(&mut self) {
         let Some(Undo { changes, terms }) = self.undo.pop() else { return };
         self.terms = terms;
-        for (key, before) in self.changes.split_off(changes as usize).into_iter().rev() {
+        while self.changes.len() > changes as usize
+            && let Some((key, before)) = self.changes.pop()
+        {
             self.put(key, before);
         }
     }
@@ -248,7 +299,7 @@ impl Held {
             .claims
             .iter()
             .filter(|(_, it)| matches!(it.state, State::Held(_) | State::Waits))
-            .map(|(key, it)| (it.at, *key))
+            .map(|(key, it)| (it.at, key))
             .collect();
         all.sort_unstable();
         for (_, key) in &all {
@@ -271,7 +322,7 @@ impl Held {
     fn put(&mut self, key: Key, claimed: Option<Claimed>) -> Option<Claimed> {
         let before = match claimed {
             Some(claimed) => self.claims.insert(key, claimed),
-            None => self.claims.remove(&key),
+            None => self.claims.remove(key),
         };
         for (it, adds) in [(before, false), (claimed, true)] {
             let Some(it) = it else { continue };

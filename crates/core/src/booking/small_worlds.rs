@@ -220,7 +220,7 @@ impl Node {
     fn states(&self, world: &World) -> States {
         let mut states = States::new();
         for docket in self.bookings.dockets() {
-            for (key, claimed) in &docket.held().claims {
+            for (key, claimed) in docket.held().claims.iter() {
                 let hash = docket.book(key.book).hash;
                 let at = (0..world.entries.len()).find(|at| world.hash(*at) == hash);
                 states.insert(at.unwrap_or(99), claimed.state);
@@ -236,7 +236,7 @@ impl Node {
         for docket in self.bookings.dockets() {
             let admins = |_| world.admins.iter().map(|it| office(*it)).collect();
             let settled = docket.settled(&covers, &admins);
-            for (key, claimed) in &docket.held().claims {
+            for (key, claimed) in docket.held().claims.iter() {
                 let is_settled = match claimed.state {
                     State::Held(decider) if is(Mutation::NoPrefix) => {
                         let places = [claimed.at, decider].map(|at| docket.entry_at(at));
@@ -245,7 +245,7 @@ impl Node {
                         };
                         docket.members().iter().all(knows)
                     }
-                    _ => docket.is_settled(&settled, *key),
+                    _ => docket.is_settled(&settled, key),
                 };
                 if is_settled {
                     let hash = docket.book(key.book).hash;
