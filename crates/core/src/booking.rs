@@ -23,6 +23,10 @@ mod small_worlds;
 mod stakes;
 mod times;
 
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) use self::cover::cover;

@@ -43,12 +43,15 @@ pub(crate) enum Why {
     Void,
 }
 
+/// Who claims, numbered here: cheaper to keep and to count by than an office's id.
+type Author = u32;
+
 /// A claim that came up in the order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Claimed {
     /// Where.
     pub(crate) at: Position,
-    pub(crate) author: OfficeId,
+    author: Author,
     /// The time that it takes, with what it needs before and after.
     pub(crate) span: Span,
     capacity: u32,
@@ -110,8 +113,9 @@ pub(crate) struct Held {
     pub(crate) claims: Claims,
     pub(crate) holding: Times,
     waiting: Times,
+    authors: BTreeMap<OfficeId, Author>,
     /// Claims that hold or wait, by author.
-    open: BTreeMap<OfficeId, u32>,
+    open: Vec<u32>,
     /// What each operation changed: how it was before.
     undo: Vec<Undo>,
     changes: Vec<(Key, Option<Claimed>)>,
@@ -145,7 +149,8 @@ impl Held {
             claims: Claims::default(),
             holding: Times::default(),
             waiting: Times::default(),
-            open: BTreeMap::new(),
+            authors: BTreeMap::new(),
+            open: Vec::new(),
             undo: Vec::new(),
             changes: Vec::new(),
         }
@@ -171,6 +176,7 @@ impl Held {
             Act::Claim(key, author, span) => self.claim(key, author, span, at),
             Act::Displace(key, author, span, why) => {
                 if !self.claims.contains_key(&key) {
+                    let author = self.author(author);
                     self.enter(key, author, span, at, State::Out(why));
                 }
             }
@@ -193,8 +199,8 @@ impl Held {
         if self.claims.contains_key(&key) {
             return;
         }
-        let taken = self.taken(span);
-        let state = if self.open.get(&author).is_some_and(|open| *open >= OPEN_MAX) {
+        let (author, taken) = (self.author(author), self.taken(span));
+        let state = if self.open[author as usize] >= OPEN_MAX {
             State::Out(Why::TooMany)
         } else if self.is_free(taken, self.terms.capacity) {
             State::Held(at)
@@ -206,7 +212,17 @@ impl Held {
         self.enter(key, author, span, at, state);
     }
 
-    fn enter(&mut self, key: Key, author: OfficeId, span: Span, at: Position, state: State) {
+    /// New numbers are not undone: they mean nothing by themselves.
+    fn author(&mut self, office: OfficeId) -> Author {
+        let next = self.open.len() as Author;
+        let author = *self.authors.entry(office).or_insert(next);
+        if author == next {
+            self.open.push(0);
+        }
+        author
+    }
+
+    fn enter(&mut self, key: Key, author: Author, span: Span, at: Position, state: State) {
         let capacity = self.terms.capacity;
         self.set(key, Claimed { at, author, span: self.taken(span), capacity, state });
     }
@@ -266,6 +282,7 @@ impl Held {
     fn release(&mut self, key: Key, author: OfficeId, span: Span, at: Position) {
         let Some(claimed) = self.claims.get(&key).copied() else {
             // Who asked for both had them granted the other way round.
+            let author = self.author(author);
             return self.enter(key, author, span, at, State::Released);
         };
         if claimed.state == State::Released {
@@ -331,7 +348,7 @@ impl Held {
                 State::Waits => &mut self.waiting,
                 State::Out(_) | State::Released => continue,
             };
-            let open = self.open.entry(it.author).or_default();
+            let open = &mut self.open[it.author as usize];
             if adds {
                 times.add(key, it.span);
                 *open += 1;

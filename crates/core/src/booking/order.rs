@@ -5,7 +5,8 @@
 //! An operation may have parts: what it does first (a release, new terms), and its claims, each by its day. They are
 //! ready together, and what lies on top of the operation comes after all of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
 
 use super::stakes::Place;
 use crate::graph::Index;
@@ -180,14 +181,14 @@ impl Order {
     /// Orders all that is not ordered yet, after what is.
     pub(crate) fn extend(&mut self) {
         self.new.clear();
-        let mut ready: BTreeSet<Ready> = BTreeSet::new();
+        let mut ready = BinaryHeap::new();
         // By the branch that has to come further: which branches wait for that.
         let mut waiting: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
         let branches: Vec<u32> = self.chains.keys().copied().collect();
         for branch in branches {
             self.queue(branch, &mut ready, &mut waiting);
         }
-        while let Some((_, _, branch)) = ready.pop_first() {
+        while let Some(Reverse((_, _, branch))) = ready.pop() {
             let Some(chain) = self.chains.get_mut(&branch) else { continue };
             let number = chain.numbers[chain.next as usize];
             let part = chain.part;
@@ -214,7 +215,7 @@ impl Order {
     fn queue(
         &self,
         branch: u32,
-        ready: &mut BTreeSet<Ready>,
+        ready: &mut BinaryHeap<Reverse<Ready>>,
         waiting: &mut BTreeMap<u32, Vec<u32>>,
     ) {
         let Some(chain) = self.chains.get(&branch) else { return };
@@ -228,7 +229,7 @@ impl Order {
         match node.after.iter().find(is_open) {
             Some(open) => waiting.entry(open.branch).or_default().push(branch),
             None => {
-                ready.insert((node.parts[chain.part as usize], node.hash, branch));
+                ready.push(Reverse((node.parts[chain.part as usize], node.hash, branch)));
             }
         }
     }
