@@ -164,6 +164,17 @@ impl Approvals {
         self.policies.contains_key(uid)
     }
 
+    /// Whether an entry decided on this policy.
+    pub(crate) fn is_decision(&self, uid: &str, at: Index) -> bool {
+        let said = self.policies.get(uid).and_then(|it| it.said.get(&at));
+        said.is_some_and(|it| !matches!(it.what, What::Proposed(_)))
+    }
+
+    /// The last entry that said something of this policy.
+    pub(crate) fn last(&self, uid: &str) -> Option<Index> {
+        self.policies.get(uid)?.said.last_key_value().map(|it| *it.0)
+    }
+
     /// Whether an office has a proposal of its own under these.
     pub(crate) fn has_proposed(
         &self,

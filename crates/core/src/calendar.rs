@@ -240,7 +240,14 @@ pub(crate) fn writes(command: &Command) -> bool {
         | Command::Resources
         | Command::Bookings(_)
         | Command::Free { .. }
-        | Command::Status => false,
+        | Command::Status
+        | Command::Subscribe(_)
+        | Command::Subscriptions
+        | Command::EditSubscription { .. }
+        | Command::Unsubscribe { .. }
+        | Command::Target { .. }
+        | Command::Replay(_)
+        | Command::Deliveries(_) => false,
     }
 }
 

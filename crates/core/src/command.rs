@@ -2,16 +2,24 @@
 
 mod bookings;
 mod conflicts;
+mod outbox;
 
 pub use bookings::{
     BookRequest, BookingState, BookingView, BookingsQuery, FreeView, NewResource, ProposalView,
     ResourceEdit, ResourceView, StakeholderView, WinnerView,
 };
 pub use conflicts::{ChoiceView, ConflictKind, ConflictValue, ConflictView};
+pub use outbox::{
+    DeliveriesQuery, DeliveryStatus, DeliveryView, Replay, Replayed, SubscriptionState,
+    SubscriptionView,
+};
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::ids::{EntryHash, NetworkId, OfficeId, ResourceId};
+use crate::outbox::{NewSubscription, Subscription, SubscriptionEdit};
 use crate::policy::PolicyEvent;
 use crate::proof::Evidence;
 use crate::statement::{Admit, Invite, Role, Succeed};
@@ -154,6 +162,31 @@ pub enum Command {
     FormerMembers,
     /// Answered with [`Reply::Status`].
     Status,
+    /// Owe an external system what it wants from now on. Answered with [`Answer::Subscription`].
+    Subscribe(NewSubscription),
+    /// All subscriptions of this node. Answered with [`Answer::Subscriptions`].
+    Subscriptions,
+    /// Change a subscription. Answered with [`Answer::Subscription`].
+    EditSubscription {
+        /// Its name or id.
+        system: String,
+        /// What is to be different.
+        edit: SubscriptionEdit,
+    },
+    /// Owe a system nothing any more. Answered with [`Answer::Unsubscribed`].
+    Unsubscribe {
+        /// The subscription's name or id.
+        system: String,
+    },
+    /// A subscription with its secrets, for whoever delivers. Answered with [`Answer::Target`].
+    Target {
+        /// Its name or id.
+        system: String,
+    },
+    /// Deliver again. Answered with [`Answer::Replayed`].
+    Replay(Replay),
+    /// Deliveries that are not confirmed. Answered with [`Answer::Deliveries`].
+    Deliveries(DeliveriesQuery),
 }
 
 /// A precondition on an event's present state (RFC 9110, `If-Match` and `If-None-Match`).
@@ -289,6 +322,23 @@ pub enum Answer {
     FormerMembers(Vec<FormerMemberView>),
     /// As asked.
     Status(StatusView),
+    /// As it stands now.
+    Subscription(SubscriptionView),
+    /// By name.
+    Subscriptions(Vec<SubscriptionView>),
+    /// It is no more.
+    Unsubscribed,
+    /// As asked.
+    Target(Arc<Subscription>),
+    /// How many deliveries are owed by that at once; of a backlog none.
+    Replayed(u64),
+    /// As asked.
+    Deliveries {
+        /// By subscription and event.
+        deliveries: Vec<DeliveryView>,
+        /// Whether there are more.
+        more: bool,
+    },
 }
 
 /// What became of a write.
@@ -592,6 +642,9 @@ pub enum CommandError {
     /// No such resource, or more than one.
     #[error("{0}; `fasti resource list` shows those that are")]
     UnknownResource(String),
+    /// No such external system.
+    #[error("there is no subscription {0:?}; `fasti subscriptions` lists those of this node")]
+    UnknownSystem(String),
     /// No such member.
     #[error("there is no member {0:?}; `fasti members` lists them")]
     UnknownMember(String),

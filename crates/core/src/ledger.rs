@@ -68,6 +68,8 @@ pub(crate) struct Ledger {
     cut_statements: bool,
     /// Events that changed while everything was judged again.
     changed: BTreeSet<String>,
+    /// The same, of the last time.
+    pub(crate) rejudged: BTreeSet<String>,
     /// Entries at which this program failed.
     pub(crate) quarantined: BTreeSet<Index>,
     /// Changes are applied one by one, to find the one at which it fails.
@@ -184,6 +186,7 @@ impl Ledger {
             lies: BTreeMap::new(),
             cut_statements: false,
             changed: BTreeSet::new(),
+            rejudged: BTreeSet::new(),
             quarantined: BTreeSet::new(),
             carefully: false,
             own: None,
@@ -285,6 +288,7 @@ impl Ledger {
         }
         // Followers hear of it with what led to it, which they have not heard of yet.
         let changed = std::mem::take(&mut self.changed);
+        self.rejudged.extend(changed.iter().cloned());
         if let Some(last) = self.appended.last_mut() {
             last.uids.extend(changed);
             last.uids.sort();

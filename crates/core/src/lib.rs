@@ -28,6 +28,7 @@
 //! | `policy`, `calendar`, `reserve`, `conflict`, `views` | what people ask: writes and answers |
 //! | `codec`, `join`, `message`, `notice`, `board`, `pending`, `gossip`, `overlay` | how things get around |
 //! | `log`, `row` | entries on disk, and chunks cut from them |
+//! | `outbox` | what is owed to external systems |
 //! | `report`, `proof` | what was approved and who held it; a report that whoever is no member can check |
 //! | `command`, `step`, `machine`, `opening` | the way in, the way out, the machine, and how it starts |
 
@@ -56,6 +57,7 @@ mod machine;
 pub mod message;
 pub mod notice;
 mod opening;
+pub mod outbox;
 pub mod overlay;
 mod pending;
 pub mod policy;

@@ -16,6 +16,7 @@ use crate::ledger::{Ledger, TooLarge};
 use crate::message::Message;
 use crate::notice::{SignedNotice, Topic};
 use crate::opening::{OpenError, Stored, judge_again, reload};
+use crate::outbox::{Outbox, Tried};
 use crate::overlay::Overlay;
 use crate::report;
 use crate::roster::{TicketFault, is_name};
@@ -74,6 +75,8 @@ pub enum Input {
     Congested(OfficeId),
     /// Where we can be reached now; all of it.
     Listening(Vec<String>),
+    /// What came of an attempt to deliver.
+    Tried(Tried),
     /// A deadline may have passed; see [`Core::next_due`].
     Tick,
 }
@@ -120,6 +123,9 @@ pub struct Load {
 pub struct Core {
     ledger: Ledger,
     gossip: Gossip,
+    outbox: Outbox,
+    /// The board when it was last looked what others hold.
+    board_seen: u64,
     fresh: Incarnation,
     bootstrap: BTreeMap<OfficeId, Vec<String>>,
     replies: Vec<(RequestId, Reply)>,
@@ -235,6 +241,8 @@ impl Core {
         }
         Ok(Self {
             ledger,
+            outbox: Outbox::new(stored.outbox, dice.next(), now),
+            board_seen: gossip.board.version(),
             gossip,
             fresh: Incarnation(dice.next()),
             bootstrap,
@@ -287,6 +295,7 @@ impl Core {
             },
             Input::Congested(peer) => gossip.congested(ledger, peer),
             Input::Listening(addresses) => gossip.listening(ledger, now, addresses),
+            Input::Tried(tried) => self.outbox.tried(now, tried),
             Input::Tick => {}
         }
         self.gossip.tick(&mut self.ledger, now);
@@ -371,6 +380,15 @@ impl Core {
         effects.extend(self.gossip.take_effects());
         effects
             .extend(self.replies.drain(..).map(|(request, reply)| Effect::Reply(request, reply)));
+        let board = self.gossip.board.version();
+        if std::mem::replace(&mut self.board_seen, board) != board {
+            self.outbox.acknowledged(now);
+        }
+        let Self { outbox, ledger, gossip, .. } = self;
+        let attempts = outbox.advance(ledger, gossip, now, &finished.appended);
+        if !attempts.is_empty() {
+            effects.push(Effect::Deliver(attempts));
+        }
         if !finished.appended.is_empty() {
             effects.push(Effect::Appended(finished.appended));
         }
@@ -382,6 +400,7 @@ impl Core {
             effects.push(Effect::Reopen { unanswered, kept });
         }
         let mut writes = finished.writes;
+        writes.extend(self.outbox.take_writes());
         writes.extend(self.gossip.take_unsaved(now, !writes.is_empty()));
         Step { writes, effects }
     }
@@ -398,6 +417,7 @@ impl Core {
         if !self.parked.is_empty() || !self.settled && self.owes_grants() {
             due = due.min((self.patience_ends(), "nobody knows of our log"));
         }
+        due = due.min(self.outbox.next_due().unwrap_or(due));
         if let Some(followed) = self.followed {
             due = due.min((followed.after(FOLLOW_EVERY), "follow events"));
         }
@@ -652,6 +672,22 @@ impl Core {
                 ledger.bookings.refresh();
                 Ok(Answer::Conflicts(ledger.conflicts()))
             }
+            Command::Subscribe(new) => self.outbox.subscribe(now, new).map(Answer::Subscription),
+            Command::Subscriptions => Ok(Answer::Subscriptions(self.outbox.subscriptions())),
+            Command::EditSubscription { system, edit } => {
+                self.outbox.edit(now, &system, edit).map(Answer::Subscription)
+            }
+            Command::Unsubscribe { system } => {
+                self.outbox.unsubscribe(&system).map(|()| Answer::Unsubscribed)
+            }
+            Command::Target { system } => self.outbox.subscription(&system).map(Answer::Target),
+            Command::Replay(replay) => {
+                self.outbox.replay(ledger, now, replay).map(Answer::Replayed)
+            }
+            Command::Deliveries(query) => {
+                let (deliveries, more) = self.outbox.deliveries(&query)?;
+                Ok(Answer::Deliveries { deliveries, more })
+            }
             Command::Remove { office } => self.remove(context, office),
             Command::Succeed(succeed) => self.succeed(context, succeed),
             Command::Members => Ok(Answer::Members(views::members(ledger, gossip, now.wall))),
@@ -659,7 +695,8 @@ impl Core {
             Command::Status => {
                 ledger.settle_all();
                 ledger.bookings.refresh();
-                Ok(Answer::Status(views::status(ledger, gossip, now.wall)))
+                let deliveries = self.outbox.count();
+                Ok(Answer::Status(views::status(ledger, gossip, now.wall, deliveries)))
             }
         }
     }

@@ -6,6 +6,7 @@ use crate::document::Document;
 use crate::ids::{Incarnation, LogId};
 use crate::ledger::Ledger;
 use crate::notice::SignedNotice;
+use crate::outbox::StoredOutbox;
 use crate::removal::Survey;
 use crate::row::Row;
 use crate::step::Kept;
@@ -25,6 +26,8 @@ pub struct Stored {
     pub forks: Vec<(LogId, u64)>,
     /// Whether all entries are to be judged again: see [`Write::JudgeAgain`].
     pub judge_again: bool,
+    /// Subscriptions and what is owed to them.
+    pub outbox: StoredOutbox,
     /// Not from the disk: what [`Effect::Reopen`] said, when the node goes on with the same disk.
     ///
     /// [`Effect::Reopen`]: crate::Effect::Reopen

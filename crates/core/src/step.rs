@@ -7,6 +7,7 @@ use crate::command::{Command, Reply};
 use crate::gossip::Allowance;
 use crate::ids::{EntryHash, Incarnation, LogId, OfficeId, TicketId};
 use crate::notice::SignedNotice;
+use crate::outbox::{Attempt, Confirmed, DeliveryState, Owed, Subscription, SubscriptionId};
 use crate::resource::Reservation;
 use crate::row::Row;
 use crate::statement::Statement;
@@ -42,6 +43,18 @@ pub enum Write {
         /// Which place.
         seq: u64,
     },
+    /// A subscription, in place of the one before with its id.
+    Subscription(Box<Subscription>),
+    /// A subscription is no more, nor what was owed to it and confirmed by it.
+    Unsubscribed(SubscriptionId),
+    /// What is owed to a system of an event; nothing any more (`None`).
+    Owed(SubscriptionId, String, Option<Owed>),
+    /// The newest state of an event that a system confirmed.
+    Confirmed(SubscriptionId, String, Confirmed),
+    /// How final an event was told to be; nothing is kept once it is final (`None`).
+    Watched(String, Option<DeliveryState>),
+    /// The last version that a delivery was given.
+    Version(u64),
     /// Whether all entries are to be judged again when the node is opened next; if so, the snapshot is void.
     JudgeAgain(bool),
 }
@@ -94,6 +107,10 @@ pub enum Effect {
     Relays(BTreeMap<OfficeId, Vec<String>>),
     /// Entries that became part of the local log, for whoever follows it.
     Appended(Vec<Appended>),
+    /// Try these; tell what came of each with [`Input::Tried`].
+    ///
+    /// [`Input::Tried`]: crate::Input::Tried
+    Deliver(Vec<Attempt>),
     /// Something that an operator should know, once.
     Alarm(String),
     /// Open the core again from what is stored, before it is given anything else: what earlier entries

@@ -195,7 +195,12 @@ pub(crate) fn members(ledger: &mut Ledger, gossip: &Gossip, wall: i64) -> Vec<Me
         .collect()
 }
 
-pub(crate) fn status(ledger: &mut Ledger, gossip: &Gossip, wall: i64) -> StatusView {
+pub(crate) fn status(
+    ledger: &mut Ledger,
+    gossip: &Gossip,
+    wall: i64,
+    deliveries: Deliveries,
+) -> StatusView {
     let members = members(ledger, gossip, wall);
     let office = ledger.office();
     StatusView {
@@ -212,6 +217,6 @@ pub(crate) fn status(ledger: &mut Ledger, gossip: &Gossip, wall: i64) -> StatusV
         void: ledger.graph.void,
         forks: ledger.graph.forks().len() as u64,
         elsewhere: ledger.elsewhere,
-        deliveries: Deliveries::default(),
+        deliveries,
     }
 }

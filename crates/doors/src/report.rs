@@ -104,6 +104,9 @@ fn utc(millis: i64) -> String {
         .map_or_else(|_| "?".into(), |at| at.strftime("%Y-%m-%d %H:%M:%SZ").to_string())
 }
 
+/// Where there is nothing to report.
+const NO_POLICY: &str = "No policy had been published or proposed.";
+
 /// As people say it.
 fn as_of_words(report: &ReportView) -> String {
     match &report.as_of {
@@ -279,7 +282,12 @@ pub fn text(report: &ReportView) -> String {
             wrap(&mut out, "            ", &format!("{}: {since}", holder.name));
         }
     }
-    out.push_str("\nunder the entries\n");
+    if report.policies.is_empty() {
+        let _ = writeln!(out, "\n{NO_POLICY}");
+    }
+    if !report.heads.is_empty() {
+        out.push_str("\nunder the entries\n");
+    }
     report.heads.iter().for_each(|head| wrap(&mut out, "  ", &head.to_string()));
     clean(&out)
 }
@@ -400,12 +408,16 @@ fn html(report: &ReportView) -> String {
     for policy in &report.policies {
         html_policy(&mut out, policy);
     }
-    let heads: Vec<String> = report.heads.iter().map(ToString::to_string).collect();
-    let _ = write!(
-        out,
-        "<h2>Entries</h2>\n<p>All of this lies under <code>{}</code></p>\n</body></html>\n",
-        heads.join(" ")
-    );
+    if report.policies.is_empty() {
+        let _ = writeln!(out, "<p>{NO_POLICY}</p>");
+    }
+    if !report.heads.is_empty() {
+        let heads: Vec<String> = report.heads.iter().map(ToString::to_string).collect();
+        let under = heads.join(" ");
+        let _ =
+            writeln!(out, "<h2>Entries</h2>\n<p>All of this lies under <code>{under}</code></p>");
+    }
+    out.push_str("</body></html>\n");
     out
 }
 

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use fasti_core::ids::EntryHash;
 use fasti_core::notice::{SignedNotice, Topic};
+use fasti_core::outbox::StoredOutbox;
 use fasti_core::row::{Row, Standing};
 use fasti_core::{Incarnation, Kept, LogId, OfficeId, Stored, Write};
 
@@ -81,6 +82,7 @@ pub(crate) struct Disk {
     incarnation: Option<Incarnation>,
     forks: BTreeSet<(LogId, u64)>,
     judge_again: bool,
+    outbox: StoredOutbox,
     snapshot: Option<(u64, Vec<u8>)>,
 }
 
@@ -132,6 +134,12 @@ impl Disk {
                 Write::Fork { log, seq } => {
                     self.forks.insert((*log, *seq));
                 }
+                Write::Subscription(_)
+                | Write::Unsubscribed(_)
+                | Write::Owed(..)
+                | Write::Confirmed(..)
+                | Write::Watched(..)
+                | Write::Version(_) => self.outbox.keep(write),
                 Write::JudgeAgain(again) => {
                     self.judge_again = *again;
                     if *again {
@@ -178,6 +186,7 @@ impl Disk {
             incarnation: self.incarnation,
             forks: self.forks.iter().copied().collect(),
             judge_again: self.judge_again,
+            outbox: self.outbox.clone(),
             kept: Kept::default(),
         }
     }

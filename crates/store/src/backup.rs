@@ -8,7 +8,7 @@
 //! The checksums tell damage, not forgery: whoever can make a backup of an office has its key.
 //!
 //! What is deliberately absent: the saved document, which follows from the log (the first start takes longer for
-//! it), and the incarnation as something to go on with.
+//! it), the incarnation as something to go on with, and what was delivered: see `outbox`.
 
 mod content;
 mod pack;
@@ -70,6 +70,8 @@ enum Record {
     Entry(#[serde(with = "serde_bytes")] Vec<u8>),
     /// The office's secret key.
     Key([u8; 32]),
+    /// As the store keeps it.
+    Subscription(#[serde(with = "serde_bytes")] Vec<u8>),
 }
 
 /// What was found in a backup that was read to its end and is whole.

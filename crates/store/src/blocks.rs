@@ -117,13 +117,16 @@ pub(crate) struct BlockReader<R> {
 
 impl<R: Read> BlockReader<R> {
     pub(crate) fn open(source: R, opening: &Opening) -> Result<Self, BlockError> {
-        let mut blocks = Self { source, sha: first_sha(opening), read: 0 };
+        let mut blocks = Self { source, sha: Sha::default(), read: 0 };
         let found = blocks.take::<OPENING_BYTES>()?;
+        blocks.sha = first_sha(&found);
         if found[..MAGIC_BYTES] != opening[..MAGIC_BYTES] {
             return Err(BlockError::Foreign);
         }
-        // Later versions read older formats here.
-        if found != *opening {
+        // What is in blocks of earlier formats is read as well.
+        let formats = MAGIC_BYTES..OPENING_BYTES;
+        let is_newer = |at: usize| found[at..at + 4] > opening[at..at + 4];
+        if formats.step_by(4).any(is_newer) {
             return Err(BlockError::Newer);
         }
         Ok(blocks)

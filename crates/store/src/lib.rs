@@ -36,12 +36,17 @@
 //!            "network", "office"                               32 bytes each
 //!            "name"                                            UTF-8
 //!            "incarnation"                                     u64
+//!            "version"                                         u64: the last of a delivery
 //!            "judge again"                                     u8: 1 if all entries are to be
 //! settings   name                                              any bytes
 //! entries    u64: the local index, from 0 without gaps         Row::encode()
 //! notices    office 32 | topic 1                   33 bytes    postcard of SignedNotice
 //! conflicts  (uid, path)                                       nothing: being there is the fact
 //! forks      author 32 | incarnation 8 | seq 8     48 bytes    nothing: being there is the fact
+//! subscriptions  u64: its id                                   Subscription::encode()
+//! owed       (u64: a subscription's id, uid)                   Owed::encode()
+//! confirmed  (u64: a subscription's id, uid)                   Confirmed::encode()
+//! watched    uid                                               postcard of DeliveryState
 //! snapshot   u32: 0                                            entries 8 | length 8 | SHA-256 32
 //!            u32: 1, 2, ...                                    the document in pieces
 //! ```
@@ -63,6 +68,7 @@ mod blocks;
 mod bundle;
 mod disk;
 mod error;
+mod outbox;
 mod places;
 mod reader;
 mod snapshot;
@@ -72,6 +78,7 @@ mod tables;
 pub use backup::{BACKUP_FORMAT, BackupError, Contents, Head, RestoreError, check, seal};
 pub use bundle::{BUNDLE_FORMAT, BundleError, check_bundle};
 pub use error::{CommitError, CreateError, OpenError, ReadError};
+pub use outbox::ConfirmedRow;
 pub use reader::{Conflicts, Forks, Notices, Reader, Rows};
 pub use snapshot::Snapshot;
 pub use store::Store;

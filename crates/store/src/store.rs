@@ -11,6 +11,7 @@ use redb::{Database, StorageBackend, WriteTransaction};
 
 use crate::disk::{self, Disk};
 use crate::error::{CommitError, CreateError, OpenError};
+use crate::outbox;
 use crate::places::Places;
 use crate::reader::Reader;
 use crate::snapshot;
@@ -264,12 +265,18 @@ fn apply(
     for write in writes {
         apply_other(txn, write).map_err(CommitError::storage)?;
     }
-    Ok(())
+    outbox::apply(txn, writes).map_err(CommitError::storage)
 }
 
 fn apply_other(txn: &WriteTransaction, write: &Write) -> Result<(), redb::Error> {
     match write {
-        Write::Entry { .. } => {}
+        Write::Entry { .. }
+        | Write::Subscription(_)
+        | Write::Unsubscribed(_)
+        | Write::Owed(..)
+        | Write::Confirmed(..)
+        | Write::Watched(..)
+        | Write::Version(_) => {}
         Write::Notice(notice) => {
             let bytes = postcard::to_stdvec(notice).unwrap_or_default();
             txn.open_table(NOTICES)?.insert(&tables::notice_key(notice), bytes.as_slice())?;

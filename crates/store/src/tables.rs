@@ -5,10 +5,11 @@ use fasti_core::{Incarnation, LogId, NetworkId, OfficeId};
 use redb::{ReadTransaction, ReadableTable as _, TableDefinition, TableError, WriteTransaction};
 
 use crate::error::{CommitError, ReadError};
+use crate::outbox;
 
 /// The format that this program writes: which tables there are and what is in them. A file of a
 /// higher one is refused.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// The oldest format that this program opens.
 pub const FORMAT_OLDEST: u32 = 1;
@@ -81,9 +82,17 @@ pub(crate) fn lay_out(txn: &WriteTransaction, meta: &Meta) -> Result<(), CommitE
         txn.open_table(CONFLICTS)?;
         txn.open_table(FORKS)?;
         txn.open_table(SNAPSHOT)?;
-        Ok(())
+        outbox::lay_out(txn)
     };
     made().map_err(CommitError::storage)
+}
+
+/// Makes a file of the last format one of this.
+pub(crate) fn upgrade(txn: &WriteTransaction) -> Result<(), CommitError> {
+    outbox::lay_out(txn).map_err(CommitError::storage)?;
+    let mut table = txn.open_table(META).map_err(CommitError::storage)?;
+    table.insert(META_FORMAT, &FORMAT.to_be_bytes()[..]).map_err(CommitError::storage)?;
+    Ok(())
 }
 
 /// Says what the store is of.

@@ -8,8 +8,12 @@ use std::error::Error;
 
 use common::disk::{Disk, Fault};
 use common::model::{Act, Model};
-use common::{BOSTON, DENVER, conflict, deferred, entry, fork, meta, notice};
+use common::{
+    BOSTON, DENVER, confirmed, conflict, deferred, entry, fork, meta, notice, owed, owed_no_more,
+    subscribed, watched,
+};
 use fasti_core::notice::Topic;
+use fasti_core::outbox::{DeliveryState, SubscriptionId};
 use fasti_core::{Incarnation, Write};
 use fasti_store::{OpenError, Store};
 
@@ -36,6 +40,20 @@ fn day() -> Vec<Act> {
         Act::Commit(vec![entry(31, DENVER, 4, 120_000), entry(32, BOSTON, 29, 10)]),
         Act::Bootstrap(b"boston and lima"),
         Act::Snapshot(10_000),
+        Act::Commit(vec![
+            subscribed(1, "CRM"),
+            subscribed(2, "Rooms"),
+            owed(1, "monday", 7),
+            owed(2, "monday", 7),
+            watched("monday", Some(DeliveryState::Tentative)),
+            Write::Version(7),
+        ]),
+        Act::Commit(vec![
+            confirmed(1, "monday", 7),
+            owed_no_more(1, "monday"),
+            watched("monday", None),
+            Write::Unsubscribed(SubscriptionId(2)),
+        ]),
     ];
     acts.extend((33..43).map(|index| Act::Commit(vec![entry(index, DENVER, index - 28, 600)])));
     acts

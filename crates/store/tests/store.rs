@@ -7,8 +7,12 @@ use std::path::Path;
 use std::process::Command;
 
 use common::model::{Act, Model};
-use common::{BOSTON, DENVER, conflict, deferred, entry, fork, log, meta, notice};
+use common::{
+    BOSTON, DENVER, confirmed, conflict, deferred, entry, fork, log, meta, notice, owed,
+    owed_no_more, subscribed, watched,
+};
 use fasti_core::notice::Topic;
+use fasti_core::outbox::{DeliveryState, StoredOutbox, SubscriptionId};
 use fasti_core::{Incarnation, Write};
 use fasti_store::{CommitError, CreateError, FORMAT, OpenError, ReadError, Snapshot, Store};
 use redb::{Database, ReadableDatabase as _, TableDefinition};
@@ -69,6 +73,26 @@ fn denver_founds_a_network_and_finds_all_again_after_a_restart() {
         Act::Commit(vec![Write::JudgeAgain(false)]),
         Act::Snapshot(2000),
         Act::Commit(vec![Write::JudgeAgain(true)]),
+        Act::Commit(vec![
+            subscribed(1, "CRM"),
+            subscribed(2, "Rooms"),
+            owed(1, "monday", 7),
+            owed(2, "monday", 7),
+            owed(2, "tuesday", 8),
+            watched("monday", Some(DeliveryState::Tentative)),
+            Write::Version(8),
+        ]),
+        Act::Commit(vec![
+            confirmed(1, "monday", 7),
+            owed_no_more(1, "monday"),
+            confirmed(2, "tuesday", 8),
+            owed(2, "tuesday", 9),
+            watched("monday", None),
+            watched("tuesday", Some(DeliveryState::Displaced)),
+            Write::Version(9),
+        ]),
+        Act::Commit(vec![owed(2, "wednesday", 10), Write::Unsubscribed(SubscriptionId(2))]),
+        Act::Commit(vec![subscribed(2, "Rooms again")]),
         Act::Bootstrap(b"lima and boston"),
     ];
     for act in &acts {
@@ -141,7 +165,7 @@ fn a_store_of_the_next_version_is_refused_and_one_of_this_version_is_not() {
         txn.open_table(TableDefinition::<u8, u8>::new("entries")).unwrap();
     });
     let error = Store::open(folder.path()).unwrap_err();
-    assert!(matches!(error, OpenError::Newer { found: 2, newest: 1 }), "{error:?}");
+    assert!(matches!(error, OpenError::Newer { newest: FORMAT, .. }), "{error:?}");
     assert!(error.to_string().contains("upgrade the program"), "{error}");
     set(0);
     let error = Store::open(folder.path()).unwrap_err();
@@ -152,6 +176,29 @@ fn a_store_of_the_next_version_is_refused_and_one_of_this_version_is_not() {
     });
     set(FORMAT);
     Store::open(folder.path()).unwrap();
+}
+
+#[test]
+fn a_store_of_the_first_format_is_brought_up_to_date() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = denver(folder.path());
+    store.commit(&[entry(0, DENVER, 1, 100)]).unwrap();
+    drop(store);
+    tamper(folder.path(), |txn| {
+        txn.delete_table(TableDefinition::<u64, &[u8]>::new("subscriptions")).unwrap();
+        txn.delete_table(TableDefinition::<(u64, &str), &[u8]>::new("owed")).unwrap();
+        txn.delete_table(TableDefinition::<(u64, &str), &[u8]>::new("confirmed")).unwrap();
+        txn.delete_table(TableDefinition::<&str, &[u8]>::new("watched")).unwrap();
+        txn.open_table(META).unwrap().insert("format", &1_u32.to_be_bytes()[..]).unwrap();
+    });
+    let store = Store::open(folder.path()).unwrap();
+    let model = Model::of(&store).unwrap();
+    assert_eq!(model.rows.len(), 1);
+    assert_eq!(model.outbox, StoredOutbox::default());
+    store.commit(&[subscribed(1, "CRM")]).unwrap();
+    drop(store);
+    let store = Store::open(folder.path()).unwrap();
+    assert_eq!(Model::of(&store).unwrap().outbox.subscriptions.len(), 1);
 }
 
 #[test]

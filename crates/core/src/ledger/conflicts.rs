@@ -1,5 +1,8 @@
 //! Finding what was edited two ways, as changes come in.
 
+use std::collections::BTreeSet;
+use std::ops::Bound;
+
 use super::{Changed, Ledger};
 use crate::event;
 use crate::graph::Index;
@@ -43,6 +46,13 @@ impl Ledger {
     }
 
     /// The entries that changed an event, in the order in which they came.
+    /// Some events by uid, after this one.
+    pub(crate) fn events_after(&self, uid: &str, limit: usize) -> BTreeSet<String> {
+        let after = (Bound::Excluded(uid), Bound::Unbounded);
+        let uids = self.history.range::<str, _>(after).map(|it| it.0.to_string());
+        uids.take(limit).collect()
+    }
+
     pub(crate) fn history_of(&self, uid: &str) -> &[Index] {
         self.history.get(uid).map_or(&[], Vec::as_slice)
     }

@@ -132,6 +132,29 @@ pub(crate) fn bookings(
     (page, false)
 }
 
+/// The states of the bookings of events; those that were given up are left out.
+pub(crate) fn states<'a>(
+    ledger: &Ledger,
+    gossip: &Gossip,
+    uids: impl Iterator<Item = &'a String> + Clone,
+) -> BTreeMap<&'a str, BTreeSet<BookingState>> {
+    let mut covers = Covers::new(ledger, gossip);
+    let mut states: BTreeMap<&str, BTreeSet<BookingState>> = BTreeMap::new();
+    for docket in ledger.bookings.dockets() {
+        let mut settled = None;
+        for uid in uids.clone() {
+            for key in keys(docket, Some(uid)) {
+                let settled = settled.get_or_insert_with(|| covers.settled(docket));
+                let state = state(docket, settled, key);
+                if state != BookingState::Cancelled {
+                    states.entry(uid).or_default().insert(state);
+                }
+            }
+        }
+    }
+    states
+}
+
 fn keys<'a>(docket: &'a Docket, uid: Option<&str>) -> impl Iterator<Item = Key> + use<'a> {
     let books: Vec<u32> = match uid {
         Some(uid) => docket.of_event(uid).collect(),

@@ -12,6 +12,7 @@ use fasti_core::entry::Signer;
 use fasti_core::log::Chunks;
 use fasti_core::message::Message;
 use fasti_core::notice::SignedNotice;
+use fasti_core::outbox::{Attempt, Confirmed, StoredOutbox, SubscriptionId};
 use fasti_core::policy::PolicyEvent;
 use fasti_core::row::Row;
 use fasti_core::statement::{Admit, Invite, Role};
@@ -29,6 +30,8 @@ pub struct Disk {
     pub incarnation: Option<Incarnation>,
     pub forks: BTreeSet<(LogId, u64)>,
     pub judge_again: bool,
+    pub outbox: StoredOutbox,
+    pub confirmed: BTreeMap<(SubscriptionId, String), Confirmed>,
 }
 
 pub struct Office {
@@ -52,6 +55,8 @@ pub struct World {
     now: Now,
     requests: u64,
     replies: BTreeMap<u64, Reply>,
+    /// Deliveries that were to be tried, by office.
+    pub attempts: VecDeque<(OfficeId, Attempt)>,
     /// The relays that each office was told of last.
     pub relays: BTreeMap<OfficeId, BTreeMap<OfficeId, Vec<String>>>,
     /// Bytes of frames by kind of message.
@@ -87,6 +92,7 @@ impl World {
             now,
             requests: 0,
             replies: BTreeMap::new(),
+            attempts: VecDeque::new(),
             bytes: BTreeMap::new(),
             relays: BTreeMap::new(),
         };
@@ -130,6 +136,7 @@ impl World {
             incarnation: disk.incarnation,
             forks: disk.forks.iter().copied().collect(),
             judge_again: disk.judge_again,
+            outbox: disk.outbox.clone(),
             ..Stored::default()
         };
         let rows = || Ok(disk.rows.iter().cloned().map(Ok::<_, Infallible>));
@@ -224,6 +231,7 @@ impl World {
             now: self.now,
             requests: 0,
             replies: BTreeMap::new(),
+            attempts: VecDeque::new(),
             relays: BTreeMap::new(),
             bytes: BTreeMap::new(),
         };
@@ -263,6 +271,7 @@ impl World {
         let effects = step
             .persist(|writes| {
                 for write in writes {
+                    disk.outbox.keep(write);
                     match write.clone() {
                         Write::Entry { index, row } if (index as usize) < disk.rows.len() => {
                             disk.rows[index as usize] = row;
@@ -285,6 +294,14 @@ impl World {
                             disk.forks.insert((log, seq));
                         }
                         Write::JudgeAgain(again) => disk.judge_again = again,
+                        Write::Confirmed(id, uid, row) => {
+                            disk.confirmed.insert((id, uid), row);
+                        }
+                        Write::Subscription(_)
+                        | Write::Unsubscribed(_)
+                        | Write::Owed(..)
+                        | Write::Watched(..)
+                        | Write::Version(_) => {}
                     }
                 }
                 Ok::<_, Infallible>(())
@@ -319,6 +336,9 @@ impl World {
                         }
                     }
                     send(chunks.finish(), true);
+                }
+                Effect::Deliver(attempts) => {
+                    self.attempts.extend(attempts.into_iter().map(|attempt| (id, attempt)));
                 }
                 Effect::Alarm(text) => self.offices.get_mut(&id).unwrap().alarms.push(text),
                 Effect::Reopen { unanswered, .. } => self.reopen(id, unanswered),
@@ -370,6 +390,7 @@ impl World {
                 _ => break,
             }
         }
+        self.elapse_to(end);
     }
 
     fn elapse_to(&mut self, at: Instant) {

@@ -64,6 +64,7 @@ pub(crate) fn load(reader: &Reader) -> anyhow::Result<Stored> {
         incarnation: reader.incarnation()?,
         forks: reader.forks()?,
         judge_again: reader.judge_again()?,
+        outbox: reader.outbox()?,
         kept: Kept::default(),
     })
 }

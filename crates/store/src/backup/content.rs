@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::path::Path;
 
 use fasti_core::Write as Stored;
+use fasti_core::outbox::Subscription;
 use fasti_core::row::Row;
 use redb::ReadableTableMetadata as _;
 
@@ -11,6 +12,7 @@ use super::pack::Packer;
 use super::unpack::Unpacker;
 use super::{BackupError, Contents, Head, Record, RestoreError};
 use crate::error::ReadError;
+use crate::outbox;
 use crate::reader::{self, Reader};
 use crate::store::Store;
 use crate::tables::{self, ENTRIES, Meta, SETTINGS};
@@ -64,6 +66,9 @@ impl Reader {
         for (log, seq) in reader::forks(&txn)? {
             packer.add(&Record::Fork { log, seq })?;
         }
+        for subscription in outbox::subscriptions(&txn)? {
+            packer.add(&Record::Subscription(subscription.encode()))?;
+        }
         if reader::judge_again(&txn)? {
             packer.add(&Record::JudgeAgain)?;
         }
@@ -98,6 +103,12 @@ impl Store {
                     Record::Notice(notice) => Stored::Notice(notice),
                     Record::Conflict { uid, path } => Stored::Conflict { uid, path, open: true },
                     Record::Fork { log, seq } => Stored::Fork { log, seq },
+                    Record::Subscription(it) => {
+                        let it = Subscription::decode(&it).map_err(|_| ReadError::Damaged {
+                            what: "a subscription can't be read".into(),
+                        });
+                        outbox::taken_up(it.map_err(BackupError::Store)?)
+                    }
                     Record::JudgeAgain => Stored::JudgeAgain(true),
                     Record::Entry(row) => {
                         let row = Row::decode(&row)

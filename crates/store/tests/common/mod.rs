@@ -6,6 +6,9 @@ pub mod model;
 
 use fasti_core::entry::{Entry, Link, Signature, Signer};
 use fasti_core::notice::{SignedNotice, Topic};
+use fasti_core::outbox::{
+    Confirmed, DeliveryState, Filter, Owed, Secret, Subscription, SubscriptionId, Target,
+};
 use fasti_core::row::{Row, Standing};
 use fasti_core::{EntryHash, Incarnation, LogId, NetworkId, OfficeId, Write};
 use fasti_store::Meta;
@@ -51,4 +54,51 @@ pub fn conflict(uid: &str, path: &str, open: bool) -> Write {
 
 pub fn fork(author: OfficeId, seq: u64) -> Write {
     Write::Fork { log: log(author), seq }
+}
+
+pub fn subscription(id: u64, name: &str) -> Subscription {
+    let target = Target { url: "https://crm.example/hook".into(), options: "{}".into() };
+    Subscription {
+        id: SubscriptionId(id),
+        name: name.into(),
+        target,
+        filter: Filter::default(),
+        secrets: vec![Secret(vec![7; 32])],
+        rotation_ends: 0,
+        created: 1,
+        since: 1,
+        backlog: None,
+        pause: None,
+    }
+}
+
+pub fn subscribed(id: u64, name: &str) -> Write {
+    Write::Subscription(Box::new(subscription(id, name)))
+}
+
+pub fn owed(id: u64, uid: &str, version: u64) -> Write {
+    let (kind, problem) = ("policy_start".into(), "503".into());
+    let owed = Owed { version, kind, made: 1, since: 1, attempts: 2, next: 9, problem, dead: None };
+    Write::Owed(SubscriptionId(id), uid.into(), Some(owed))
+}
+
+pub fn owed_no_more(id: u64, uid: &str) -> Write {
+    Write::Owed(SubscriptionId(id), uid.into(), None)
+}
+
+pub fn confirmed(id: u64, uid: &str, version: u64) -> Write {
+    let row = Confirmed {
+        version,
+        kind: "policy_start".into(),
+        state: DeliveryState::Settled,
+        at: 5,
+        attempts: 3,
+        applied: Some(version.to_string()),
+        receipt: vec![1, 2],
+    };
+    Write::Confirmed(SubscriptionId(id), uid.into(), row)
+}
+
+pub fn watched(uid: &str, state: Option<DeliveryState>) -> Write {
+    Write::Watched(uid.into(), state)
 }

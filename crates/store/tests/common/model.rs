@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 
 use fasti_core::notice::Topic;
+use fasti_core::outbox::{Confirmed, StoredOutbox, SubscriptionId};
 use fasti_core::{Incarnation, LogId, OfficeId, Write};
 use fasti_store::{Snapshot, Store};
 
@@ -17,6 +18,8 @@ pub struct Model {
     pub judge_again: bool,
     pub snapshot: Option<Snapshot>,
     pub bootstrap: Option<Vec<u8>>,
+    pub outbox: StoredOutbox,
+    pub confirmed: BTreeMap<(SubscriptionId, String), Confirmed>,
 }
 
 /// One call to a store.
@@ -85,6 +88,16 @@ impl Model {
                     self.snapshot = None;
                 }
             }
+            Write::Confirmed(id, uid, row) => {
+                self.confirmed.insert((*id, uid.clone()), row.clone());
+            }
+            Write::Unsubscribed(id) => {
+                self.confirmed.retain(|key, _| key.0 != *id);
+                self.outbox.keep(write);
+            }
+            Write::Subscription(_) | Write::Owed(..) | Write::Watched(..) | Write::Version(_) => {
+                self.outbox.keep(write);
+            }
         }
     }
 
@@ -103,8 +116,18 @@ impl Model {
             judge_again: reader.judge_again()?,
             snapshot: reader.snapshot()?,
             bootstrap: reader.setting("bootstrap")?,
+            outbox: reader.outbox()?,
+            confirmed: BTreeMap::new(),
             rows: Vec::new(),
         };
+        for id in model.outbox.subscriptions.keys() {
+            for (id, uid, row) in reader.confirmed_after(*id, "", usize::MAX)? {
+                if reader.confirmed(id, &uid)?.as_ref() != Some(&row) {
+                    return Err("a confirmation differs when asked for by its event".into());
+                }
+                model.confirmed.insert((id, uid), row);
+            }
+        }
         let mut logs = BTreeSet::new();
         for item in reader.rows(0)? {
             let (index, row) = item?;
