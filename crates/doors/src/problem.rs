@@ -89,6 +89,7 @@ impl From<CommandError> for Problem {
             CommandError::UnknownPolicy(_) => (StatusCode::NOT_FOUND, "unknown-policy"),
             CommandError::UnknownConflict(_) => (StatusCode::NOT_FOUND, "unknown-conflict"),
             CommandError::UnknownResource(_) => (StatusCode::NOT_FOUND, "unknown-resource"),
+            CommandError::UnknownSystem(_) => (StatusCode::NOT_FOUND, "unknown-system"),
             CommandError::UnknownMember(_) => (StatusCode::NOT_FOUND, "unknown-member"),
             CommandError::Precondition { .. } => {
                 (StatusCode::PRECONDITION_FAILED, "precondition-failed")

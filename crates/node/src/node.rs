@@ -25,6 +25,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use fasti_core::entry::Signer;
 use fasti_core::{Command, CommandError, Config, Core, Kept, Now, OfficeId, Stored};
+use fasti_delivery::{Deliverer, Reach};
 use fasti_doors::{Guard, Handle};
 use fasti_net as net;
 use fasti_store::Store;
@@ -117,12 +118,14 @@ pub(crate) async fn run(settings: Settings, stop: impl Future<Output = ()>) -> a
     config.mdns = std::env::var_os("FASTI_NO_MDNS").is_none();
     let (network, events) = net::start(config).await?;
 
+    let (deliverer, tried) = Deliverer::new(Reach::Any);
     let shared =
         Arc::new(Shared::new(core.office(), Arc::clone(&store), network.clone(), core.entries()));
     let (handle, doors) = Handle::new(Arc::clone(&shared) as Arc<dyn fasti_doors::Node>);
     let runtime = tokio::runtime::Handle::current();
     let outlets = Outlets {
         shared: Arc::clone(&shared),
+        deliverer: deliverer.clone(),
         net: network.clone(),
         server: chunks::Server::new(Arc::clone(&store), network.clone(), runtime.clone()),
         appended: doors.appended,
@@ -134,6 +137,7 @@ pub(crate) async fn run(settings: Settings, stop: impl Future<Output = ()>) -> a
         shared: Arc::clone(&shared),
         runtime,
         requests: doors.requests,
+        tried,
         events,
         outlets,
         handle: handle.clone(),

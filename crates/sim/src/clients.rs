@@ -330,6 +330,7 @@ impl World {
             | CommandError::UnknownConflict(_)
             | CommandError::UnknownPolicy(_)
             | CommandError::UnknownResource(_)
+            | CommandError::UnknownSystem(_)
             | CommandError::UnknownMember(_)
             | CommandError::Precondition { .. }
             | CommandError::Ticket(_)

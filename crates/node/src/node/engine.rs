@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use fasti_core::outbox::Tried;
 use fasti_core::{
     CommandError, Core, Input, Instant, Kept, Now, OfficeId, Reply, RequestId, Write,
 };
@@ -82,6 +83,8 @@ pub(crate) struct Wires {
     pub(crate) runtime: tokio::runtime::Handle,
     pub(crate) requests: mpsc::Receiver<Request>,
     pub(crate) events: mpsc::Receiver<net::Event>,
+    /// What came of deliveries; never more than are under way.
+    pub(crate) tried: mpsc::UnboundedReceiver<Tried>,
     pub(crate) outlets: Outlets,
     /// For answering newcomers.
     pub(crate) handle: fasti_doors::Handle,
@@ -93,8 +96,8 @@ pub(crate) struct Engine {
     core: Core,
     callers: Callers,
     asked: RequestId,
-    /// Whose turn it is if both requests and events wait.
-    requests_first: bool,
+    /// Whose turn it is if several wait.
+    turn: usize,
     /// What the core is told again after it was opened anew.
     linked: BTreeSet<OfficeId>,
     addresses: Vec<String>,
@@ -107,13 +110,14 @@ pub(crate) struct Engine {
 
 impl Wires {
     fn is_idle(&self) -> bool {
-        self.events.is_empty() && self.requests.is_empty()
+        self.events.is_empty() && self.requests.is_empty() && self.tried.is_empty()
     }
 }
 
 enum Happened {
     Request(Request),
     Event(net::Event),
+    Tried(Tried),
     Due,
     Stop,
 }
@@ -126,7 +130,7 @@ impl Engine {
             core,
             callers: Callers::new(),
             asked: 0,
-            requests_first: false,
+            turn: 0,
             linked: BTreeSet::new(),
             addresses: Vec::new(),
             snapshots: Snapshots::default(),
@@ -190,10 +194,11 @@ impl Engine {
         let quiet = self.is_quiet();
         // Nor is the core told the time, as it would have something to say, and to store.
         let due = self.quiet_until.unwrap_or(due);
-        let Wires { events, requests, .. } = &mut self.wires;
+        let Wires { events, requests, tried, .. } = &mut self.wires;
         tokio::select! {
             event = events.recv(), if !quiet => event.map_or(Happened::Stop, Happened::Event),
             Some(request) = requests.recv() => Happened::Request(request),
+            Some(tried) = tried.recv() => Happened::Tried(tried),
             () = tokio::time::sleep_until(due) => Happened::Due,
         }
     }
@@ -203,14 +208,17 @@ impl Engine {
         self.quiet_until.is_some()
     }
 
-    /// What waits already, requests and events by turns: neither can keep the other waiting for ever.
+    /// What waits already, by turns: nothing can keep the others waiting for ever.
     fn try_next(&mut self) -> Option<Happened> {
         let quiet = self.is_quiet();
-        let Wires { events, requests, .. } = &mut self.wires;
-        self.requests_first = !self.requests_first;
-        let mut event = || if quiet { None } else { events.try_recv().ok().map(Happened::Event) };
-        let mut request = || requests.try_recv().ok().map(Happened::Request);
-        if self.requests_first { request().or_else(event) } else { event().or_else(request) }
+        let Wires { events, requests, tried, .. } = &mut self.wires;
+        self.turn += 1;
+        (0..3).find_map(|at| match (self.turn + at) % 3 {
+            0 if quiet => None,
+            0 => events.try_recv().ok().map(Happened::Event),
+            1 => requests.try_recv().ok().map(Happened::Request),
+            _ => tried.try_recv().ok().map(Happened::Tried),
+        })
     }
 
     /// Lets the core have it; false if it is time to stop.
@@ -231,6 +239,7 @@ impl Engine {
                     self.input(input);
                 }
             }
+            Happened::Tried(tried) => self.input(Input::Tried(tried)),
             Happened::Due => self.input(Input::Tick),
             Happened::Stop => return false,
         }
@@ -345,6 +354,8 @@ impl Engine {
                 Happened::Request(request) => {
                     let _ = request.reply.send(Err(CommandError::Storage(error.to_owned())));
                 }
+                // It is tried again.
+                Happened::Tried(_) => {}
                 // Frames are lost; comparing frontiers makes up for it.
                 Happened::Event(event) => drop(self.event(event)),
                 Happened::Stop => return false,

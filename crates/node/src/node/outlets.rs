@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fasti_core::step::Appended;
 use fasti_core::{Command, Effect, Kept, OfficeId, RequestId};
+use fasti_delivery::Deliverer;
 use fasti_net as net;
 
 use super::Shared;
@@ -19,6 +20,7 @@ pub(crate) struct Outlets {
     pub(crate) shared: Arc<Shared>,
     pub(crate) net: net::Handle,
     pub(crate) server: Server,
+    pub(crate) deliverer: Deliverer,
     pub(crate) appended: tokio::sync::broadcast::Sender<Arc<[Appended]>>,
 }
 
@@ -52,6 +54,7 @@ impl Outlets {
                     self.shared.appended(&appended);
                     let _ = self.appended.send(appended.into());
                 }
+                Effect::Deliver(attempts) => self.deliverer.deliver(attempts),
                 Effect::Alarm(text) => tracing::warn!("{text}"),
                 Effect::Reopen { unanswered, kept } => again = Some((unanswered, kept)),
             }

@@ -1,0 +1,163 @@
+//! Every way out to external systems. The core says what is to be tried, and when; here it is tried once, and said what
+//! came of it. Nothing is kept here but connections: whatever is lost, the core tries again.
+//!
+//! A target's URL says what kind of system it is (see [`check`]).
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod envelope;
+mod http;
+mod reach;
+mod webhook;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use fasti_core::outbox::{Attempt, Outcome, Subscription, SubscriptionId, Target, Tried};
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+pub use crate::reach::Reach;
+use crate::webhook::Webhook;
+
+/// Why a target can't be delivered to, as whoever asks for it is told.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub struct TargetError {
+    /// `callback_url`, or a field of the options.
+    pub field: String,
+    /// What is wrong, and what would be right.
+    pub problem: String,
+}
+
+impl TargetError {
+    pub(crate) fn new(field: &str, problem: impl Into<String>) -> Self {
+        Self { field: field.to_owned(), problem: problem.into() }
+    }
+
+    pub(crate) fn url(problem: impl Into<String>) -> Self {
+        Self::new("callback_url", problem)
+    }
+}
+
+/// A system, and what there is of connections with it.
+enum System {
+    Webhook(Webhook),
+}
+
+impl System {
+    fn new(target: &Target, reach: Reach) -> Result<Self, TargetError> {
+        match target.scheme() {
+            "http" | "https" => Webhook::new(target, reach).map(Self::Webhook),
+            _ => Err(TargetError::url(
+                "expected a URL such as https://crm.example.org/fasti (a webhook)",
+            )),
+        }
+    }
+
+    async fn deliver(&self, attempt: &Attempt) -> Outcome {
+        match self {
+            Self::Webhook(it) => it.deliver(attempt).await,
+        }
+    }
+
+    async fn test(&self, subscription: &Subscription) -> Result<String, String> {
+        match self {
+            Self::Webhook(it) => it.test(subscription).await,
+        }
+    }
+
+    fn shown(&self) -> Value {
+        match self {
+            Self::Webhook(it) => it.shown(),
+        }
+    }
+}
+
+/// Checks that a target can be delivered to, as far as that can be said without asking it.
+///
+/// # Errors
+/// [`TargetError`]
+pub fn check(target: &Target, reach: Reach) -> Result<(), TargetError> {
+    System::new(target, reach).map(drop)
+}
+
+/// How a target is reached, without what is secret in that.
+pub fn shown(target: &Target) -> Value {
+    System::new(target, Reach::Any).map_or(Value::Null, |it| it.shown())
+}
+
+/// Delivers. Cheap to clone.
+#[derive(Clone)]
+pub struct Deliverer(Arc<Inner>);
+
+struct Inner {
+    reach: Reach,
+    tried: mpsc::UnboundedSender<Tried>,
+    systems: Mutex<BTreeMap<SubscriptionId, Known>>,
+}
+
+struct Known {
+    target: Target,
+    system: Arc<System>,
+}
+
+impl Deliverer {
+    /// One that tells what came of each attempt. There are never more of these under way than the core allows.
+    pub fn new(reach: Reach) -> (Self, mpsc::UnboundedReceiver<Tried>) {
+        let (tried, results) = mpsc::unbounded_channel();
+        let systems = Mutex::default();
+        (Self(Arc::new(Inner { reach, tried, systems })), results)
+    }
+
+    /// To which addresses it delivers.
+    pub fn reach(&self) -> Reach {
+        self.0.reach
+    }
+
+    /// Tries these, each in a task of its own. Must be called within a tokio runtime.
+    pub fn deliver(&self, attempts: Vec<Attempt>) {
+        for attempt in attempts {
+            let deliverer = self.clone();
+            tokio::spawn(async move {
+                let outcome = match deliverer.system(&attempt.subscription) {
+                    Ok(system) => system.deliver(&attempt).await,
+                    Err(error) => Outcome::Failed { reason: error.to_string(), retry_after: None },
+                };
+                if let Outcome::Failed { reason, .. } | Outcome::Gone { reason } = &outcome {
+                    let system = &attempt.subscription.name;
+                    let (event, attempt) = (&attempt.delivery.uid, attempt.delivery.attempt);
+                    tracing::debug!(system, event, attempt, reason, "not delivered");
+                }
+                let (uid, version) = (attempt.delivery.uid, attempt.delivery.version);
+                let subscription = attempt.subscription.id;
+                let _ = deliverer.0.tried.send(Tried { subscription, uid, version, outcome });
+            });
+        }
+    }
+
+    /// Asks a system whether it could be delivered to, with a message that says so; gives what it answered.
+    ///
+    /// # Errors
+    /// Why it could not, for people.
+    pub async fn test(&self, subscription: &Subscription) -> Result<String, String> {
+        let system = self.system(subscription).map_err(|error| error.to_string())?;
+        system.test(subscription).await
+    }
+
+    fn system(&self, subscription: &Subscription) -> Result<Arc<System>, TargetError> {
+        let Subscription { id, target, .. } = subscription;
+        let mut systems = self.0.systems.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = systems.get(id).filter(|known| known.target == *target) {
+            return Ok(Arc::clone(&known.system));
+        }
+        let system = Arc::new(System::new(target, self.0.reach)?);
+        systems.insert(*id, Known { target: target.clone(), system: Arc::clone(&system) });
+        Ok(system)
+    }
+
+    /// Forgets the connections with a system.
+    pub fn forget(&self, subscription: SubscriptionId) {
+        self.0.systems.lock().unwrap_or_else(PoisonError::into_inner).remove(&subscription);
+    }
+}
