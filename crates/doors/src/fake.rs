@@ -13,6 +13,7 @@ use fasti_core::command::{
     BookRequest, Condition, ConflictView, Deliveries, EventView, EventsQuery, MemberView, Object,
     PolicyState, PolicyView, ReportView, StatusView, Written,
 };
+use fasti_core::outbox::{Confirmed, Subscription, SubscriptionId, Target};
 use fasti_core::policy::PolicyEvent;
 use fasti_core::proof::Evidence;
 use fasti_core::statement::Role;
@@ -21,7 +22,7 @@ use fasti_core::{Answer, Command, CommandError, Digest, EntryHash, NetworkId, Of
 use serde_json::{Value, json};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use crate::{Guard, Handle, Metric, MetricKind, Node, Request};
+use crate::{Guard, Handle, Metric, MetricKind, Node, Request, Tested};
 
 /// The office that the fake is.
 pub const OFFICE: OfficeId = OfficeId([0xaa; 32]);
@@ -215,6 +216,29 @@ impl Node for State {
         Err(io::Error::other("there are no entries here"))
     }
 
+    fn target_fault(&self, target: &Target) -> Option<(String, String)> {
+        let good = target.url.starts_with("https://");
+        (!good).then(|| ("callback_url".into(), "expected https://".into()))
+    }
+
+    fn target_shown(&self, _: &Target) -> Value {
+        json!({})
+    }
+
+    fn target_tested(&self, _: Arc<Subscription>) -> Tested {
+        Box::pin(async { Err("nobody is there".into()) })
+    }
+
+    fn confirmed(
+        &self,
+        _: SubscriptionId,
+        _: Option<&str>,
+        _: &str,
+        _: usize,
+    ) -> io::Result<Vec<(String, Confirmed)>> {
+        Ok(Vec::new())
+    }
+
     fn bundle(&self, _: Box<Evidence>) -> Result<mpsc::Receiver<io::Result<Vec<u8>>>, String> {
         Err("there are no entries here".into())
     }
@@ -275,6 +299,15 @@ impl Calendar {
             Command::Policies => Ok(Answer::Policies(self.policies.values().cloned().collect())),
             Command::Conflicts => Ok(Answer::Conflicts(self.conflicts.clone())),
             Command::Members => Ok(Answer::Members(members())),
+            Command::Subscriptions => Ok(Answer::Subscriptions(Vec::new())),
+            Command::Subscribe(new) => Err(CommandError::UnknownSystem(new.name)),
+            Command::EditSubscription { system, .. }
+            | Command::Unsubscribe { system }
+            | Command::Target { system } => Err(CommandError::UnknownSystem(system)),
+            Command::Replay(it) => Err(CommandError::UnknownSystem(it.system)),
+            Command::Deliveries(_) => {
+                Ok(Answer::Deliveries { deliveries: Vec::new(), more: false })
+            }
             Command::Status => Ok(Answer::Status(self.status())),
             Command::Resources => Ok(Answer::Resources(Vec::new())),
             Command::Bookings(_) => Ok(Answer::Bookings { bookings: Vec::new(), more: false }),

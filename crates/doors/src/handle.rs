@@ -3,12 +3,15 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use fasti_core::command::ReportView;
+use fasti_core::outbox::{Confirmed, Subscription, SubscriptionId, Target};
 use fasti_core::proof::Evidence;
 use fasti_core::step::Appended;
 use fasti_core::{Answer, Command, CommandError, OfficeId, Reply};
+use serde_json::Value;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 /// Commands that wait for the core before callers have to: enough to fill a group commit many times
@@ -17,6 +20,9 @@ const REQUESTS_MAX: usize = 1024;
 
 /// Batches that a follower may lag before it has to read the history: a few seconds under load.
 const BATCHES_MAX: usize = 1024;
+
+/// An answer to come.
+pub type Tested = Pin<Box<dyn Future<Output = Result<String, String>> + Send>>;
 
 /// What the node provides besides the core.
 pub trait Node: Send + Sync + 'static {
@@ -78,6 +84,28 @@ pub trait Node: Send + Sync + 'static {
     /// # Errors
     /// Whatever the disk says, or what is wrong with the entries.
     fn report(&self, evidence: &Evidence) -> io::Result<ReportView>;
+
+    /// Why a target can't be delivered to, if so: a field, and what is wrong with it.
+    fn target_fault(&self, target: &Target) -> Option<(String, String)>;
+
+    /// How a target is reached, without what is secret in that.
+    fn target_shown(&self, target: &Target) -> Value;
+
+    /// Asks a system whether it could be delivered to; gives what it answered, or why it could not.
+    fn target_tested(&self, subscription: Arc<Subscription>) -> Tested;
+
+    /// What a system confirmed: of one event, or of those after a uid; at most so many. May read the disk, as
+    /// [`Node::history`].
+    ///
+    /// # Errors
+    /// Whatever the disk says.
+    fn confirmed(
+        &self,
+        subscription: SubscriptionId,
+        uid: Option<&str>,
+        after: &str,
+        limit: usize,
+    ) -> io::Result<Vec<(String, Confirmed)>>;
 
     /// Begins a bundle: the same, and all that proves it, piece by piece as for [`Node::back_up`].
     ///
@@ -193,6 +221,22 @@ impl Handle {
     pub async fn report(&self, evidence: Box<Evidence>) -> io::Result<ReportView> {
         let node = Arc::clone(&self.node);
         tokio::task::spawn_blocking(move || node.report(&evidence)).await?
+    }
+
+    /// See [`Node::confirmed`].
+    ///
+    /// # Errors
+    /// See [`Node::confirmed`].
+    pub async fn confirmed(
+        &self,
+        subscription: SubscriptionId,
+        uid: Option<String>,
+        after: String,
+        limit: usize,
+    ) -> io::Result<Vec<(String, Confirmed)>> {
+        let node = Arc::clone(&self.node);
+        let read = move || node.confirmed(subscription, uid.as_deref(), &after, limit);
+        tokio::task::spawn_blocking(read).await?
     }
 
     /// What needs neither the core nor the disk.

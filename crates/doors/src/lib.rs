@@ -31,9 +31,10 @@ mod report;
 mod routes;
 mod server;
 mod stream;
+mod subscriptions;
 mod users;
 
-pub use handle::{CoreEnd, Handle, Metric, MetricKind, Node, Request};
+pub use handle::{CoreEnd, Handle, Metric, MetricKind, Node, Request, Tested};
 pub use report::text as report_text;
 pub use routes::path_segment;
 #[cfg(feature = "fake")]

@@ -16,7 +16,7 @@ use crate::people::People;
 use crate::problem::Problem;
 use crate::{
     Guard, Handle, auth, backup, bookings, browser, conflicts, events, faults, members, openapi,
-    policies, probes, publish, report, stream, users,
+    policies, probes, publish, report, stream, subscriptions, users,
 };
 
 /// What every route may use.
@@ -78,7 +78,7 @@ pub(crate) fn router(door: Door) -> Router {
 }
 
 /// Routes for the operator and for people with an app password.
-pub(crate) fn shared_routes() -> [(&'static str, MethodRouter<Door>); 23] {
+pub(crate) fn shared_routes() -> [(&'static str, MethodRouter<Door>); 26] {
     [
         ("/v1/publish", post(publish::publish)),
         ("/v1/events", get(events::list).post(events::create)),
@@ -96,6 +96,9 @@ pub(crate) fn shared_routes() -> [(&'static str, MethodRouter<Door>); 23] {
         ("/v1/resources/{id}/free", get(bookings::free)),
         ("/v1/bookings", get(bookings::list).post(bookings::book)),
         ("/v1/bookings/{uid}", delete(bookings::cancel)),
+        ("/v1/subscriptions", get(subscriptions::list)),
+        ("/v1/subscriptions/{name}", get(subscriptions::read)),
+        ("/v1/deliveries", get(subscriptions::deliveries)),
         ("/v1/report", get(report::report)),
         ("/v1/policies", get(policies::list)),
         ("/v1/policies/{id}", get(policies::read)),
@@ -110,8 +113,8 @@ pub(crate) fn shared_routes() -> [(&'static str, MethodRouter<Door>); 23] {
 }
 
 /// Routes for the operator alone: who else gets in, here or to the network, is not for those to say who
-/// were let in.
-pub(crate) fn operator_routes() -> [(&'static str, MethodRouter<Door>); 7] {
+/// were let in; nor where this node sends what it knows.
+pub(crate) fn operator_routes() -> [(&'static str, MethodRouter<Door>); 12] {
     [
         ("/v1/backup", get(backup::stream)),
         ("/v1/members/{office}", delete(members::remove)),
@@ -119,6 +122,11 @@ pub(crate) fn operator_routes() -> [(&'static str, MethodRouter<Door>); 7] {
         ("/v1/invite", post(members::invite)),
         ("/v1/users", get(users::list).post(users::add)),
         ("/v1/users/{name}", delete(users::remove)),
+        ("/v1/subscriptions", post(subscriptions::add)),
+        ("/v1/subscriptions/{name}", patch(subscriptions::edit).delete(subscriptions::remove)),
+        ("/v1/subscriptions/{name}/rotate", post(subscriptions::rotate)),
+        ("/v1/subscriptions/{name}/test", post(subscriptions::test)),
+        ("/v1/subscriptions/{name}/replay", post(subscriptions::replay)),
         ("/v1/faults", put(faults::set)),
     ]
 }

@@ -9,4 +9,5 @@ pub(crate) mod members;
 pub(crate) mod policies;
 pub(crate) mod publish;
 pub(crate) mod report;
+pub(crate) mod systems;
 pub(crate) mod user;

@@ -1,6 +1,7 @@
 //! The command line, parsed into types: what passes here is well-formed.
 
 mod calendar;
+mod systems;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use jiff::{Span, SpanRelativeTo};
 use serde_json::Value;
 
 pub use self::calendar::*;
+pub use self::systems::*;
 
 /// A policy calendar that every office holds.
 ///
@@ -187,6 +189,36 @@ pub enum Call {
         #[command(subcommand)]
         call: Option<ConflictsCall>,
     },
+    /// Deliver changes to an external system, from now on or from the beginning
+    ///
+    /// Each event's newest state is delivered, at least once, until the system confirms it. Prints the secret that
+    /// deliveries are signed with.
+    ///
+    ///   fasti subscribe CRM https://crm.example.org/fasti
+    ///   fasti subscribe Rooms https://rooms.example.org/hook --calendars rooms --from beginning
+    #[command(verbatim_doc_comment)]
+    Subscribe(Box<SubscribeArgs>),
+    /// Show, edit, pause, resume, test and remove what `fasti subscribe` made
+    ///
+    ///   fasti subscriptions
+    ///   fasti subscriptions pause CRM
+    ///   fasti subscriptions test CRM
+    #[command(verbatim_doc_comment)]
+    Subscriptions {
+        /// What to do with them; nothing shows all.
+        #[command(subcommand)]
+        call: Option<SubscriptionsCall>,
+    },
+    /// Show what external systems are owed, and what they confirmed
+    Deliveries(DeliveriesArgs),
+    /// Deliver again: what was given up, one event, or all since then
+    ///
+    ///   fasti replay CRM
+    ///   fasti replay CRM --from 2024-04-01 --to 2024-04-08
+    ///   fasti replay CRM --event policy-YSP-2024
+    ///   fasti replay CRM --since beginning
+    #[command(verbatim_doc_comment)]
+    Replay(ReplayArgs),
     /// Give people app passwords, for calendar apps and the HTTP API
     ///
     /// A password is printed once, and kept as a hash. It is good at this node, and for what an office may

@@ -117,6 +117,10 @@ fn call(cli: Cli) -> anyhow::Result<String> {
         Call::Backup(args) => backup::backup(&dir, &args, json),
         Call::Restore(args) => restore::restore(&dir, &args, json),
         Call::Conflicts { call } => calls::conflicts::call(&client()?, call, json),
+        Call::Subscribe(args) => calls::systems::subscribe(&client()?, *args, json),
+        Call::Subscriptions { call } => calls::systems::call(&client()?, call, json),
+        Call::Deliveries(args) => calls::systems::deliveries(&client()?, &args, json),
+        Call::Replay(args) => calls::systems::replay(&client()?, &args, json),
         Call::User { call } => calls::user::call(&client()?, call, json),
     }
 }

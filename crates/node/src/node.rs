@@ -119,8 +119,13 @@ pub(crate) async fn run(settings: Settings, stop: impl Future<Output = ()>) -> a
     let (network, events) = net::start(config).await?;
 
     let (deliverer, tried) = Deliverer::new(Reach::Any);
-    let shared =
-        Arc::new(Shared::new(core.office(), Arc::clone(&store), network.clone(), core.entries()));
+    let shared = Arc::new(Shared::new(
+        core.office(),
+        Arc::clone(&store),
+        network.clone(),
+        deliverer.clone(),
+        core.entries(),
+    ));
     let (handle, doors) = Handle::new(Arc::clone(&shared) as Arc<dyn fasti_doors::Node>);
     let runtime = tokio::runtime::Handle::current();
     let outlets = Outlets {

@@ -47,6 +47,11 @@ impl Secret {
         if SECRET_BYTES.contains(&bytes.len()) { Ok(Self(bytes)) } else { Err(NoSecret) }
     }
 
+    /// Its bytes.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+
     /// As `whsec_…`.
     pub fn to_text(&self) -> String {
         format!("{PREFIX}{}", BASE64.encode(&self.0))

@@ -9,11 +9,14 @@ use std::time::Duration;
 
 use fasti_core::OfficeId;
 use fasti_core::command::ReportView;
+use fasti_core::outbox::{Confirmed, Subscription, SubscriptionId, Target};
 use fasti_core::proof::Evidence;
 use fasti_core::step::Appended;
-use fasti_doors::{Metric, MetricKind};
+use fasti_delivery::Deliverer;
+use fasti_doors::{Metric, MetricKind, Tested};
 use fasti_net as net;
 use fasti_store::Store;
+use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 
 /// The setting that holds the people with an app password.
@@ -23,6 +26,7 @@ pub(crate) struct Shared {
     office: OfficeId,
     store: Arc<Store>,
     net: net::Handle,
+    deliverer: Deliverer,
     addresses: watch::Sender<Vec<String>>,
     /// Of the offices linked last time, those that a relay leads to.
     relayed: Mutex<BTreeSet<OfficeId>>,
@@ -47,11 +51,18 @@ impl Shared {
         assert!(!self.panic_once.swap(false, Relaxed), "a panic, as asked");
     }
 
-    pub(crate) fn new(office: OfficeId, store: Arc<Store>, net: net::Handle, entries: u64) -> Self {
+    pub(crate) fn new(
+        office: OfficeId,
+        store: Arc<Store>,
+        net: net::Handle,
+        deliverer: Deliverer,
+        entries: u64,
+    ) -> Self {
         Self {
             office,
             store,
             net,
+            deliverer,
             addresses: watch::Sender::default(),
             relayed: Mutex::default(),
             ready: AtomicBool::new(false),
@@ -114,6 +125,40 @@ impl Shared {
 }
 
 impl fasti_doors::Node for Shared {
+    fn target_fault(&self, target: &Target) -> Option<(String, String)> {
+        let fault = fasti_delivery::check(target, self.deliverer.reach()).err();
+        fault.map(|it| (it.field, it.problem))
+    }
+
+    fn target_shown(&self, target: &Target) -> Value {
+        fasti_delivery::shown(target)
+    }
+
+    fn target_tested(&self, subscription: Arc<Subscription>) -> Tested {
+        let deliverer = self.deliverer.clone();
+        Box::pin(async move { deliverer.test(&subscription).await })
+    }
+
+    fn confirmed(
+        &self,
+        subscription: SubscriptionId,
+        uid: Option<&str>,
+        after: &str,
+        limit: usize,
+    ) -> io::Result<Vec<(String, Confirmed)>> {
+        let reader = self.store.reader();
+        let found = match uid {
+            Some(uid) => {
+                let row = reader.confirmed(subscription, uid);
+                row.map(|it| it.into_iter().map(|row| (uid.to_owned(), row)).collect())
+            }
+            None => reader
+                .confirmed_after(subscription, after, limit)
+                .map(|rows| rows.into_iter().map(|(_, uid, row)| (uid, row)).collect()),
+        };
+        found.map_err(io::Error::other)
+    }
+
     fn office(&self) -> OfficeId {
         self.office
     }
