@@ -76,7 +76,7 @@ impl Board {
 
     /// Forgets what an office said.
     pub(crate) fn forget(&mut self, office: &OfficeId) {
-        for topic in [Topic::Acknowledgement, Topic::Presence] {
+        for topic in Topic::ALL {
             if let Some((_, version)) = self.notices.remove(&(*office, topic)) {
                 self.by_version.remove(&version);
                 self.unsaved.remove(&(*office, topic));

@@ -246,6 +246,7 @@ pub(crate) fn writes(command: &Command) -> bool {
         | Command::EditSubscription { .. }
         | Command::Unsubscribe { .. }
         | Command::Target { .. }
+        | Command::Reach { .. }
         | Command::Replay(_)
         | Command::Deliveries(_) => false,
     }

@@ -10,8 +10,8 @@ pub use bookings::{
 };
 pub use conflicts::{ChoiceView, ConflictKind, ConflictValue, ConflictView};
 pub use outbox::{
-    DeliveriesQuery, DeliveryStatus, DeliveryView, Replay, Replayed, SubscriptionState,
-    SubscriptionView,
+    DeliveriesQuery, DeliveryStatus, DeliveryView, OfficeReach, ReachView, Replay, Replayed,
+    SubscriptionView, SystemReach, SystemStatus, SystemView,
 };
 use std::sync::Arc;
 
@@ -183,6 +183,11 @@ pub enum Command {
         /// Its name or id.
         system: String,
     },
+    /// How far a policy has come. Answered with [`Answer::Reach`].
+    Reach {
+        /// The policy's number, or an event's uid.
+        policy: String,
+    },
     /// Deliver again. Answered with [`Answer::Replayed`].
     Replay(Replay),
     /// Deliveries that are not confirmed. Answered with [`Answer::Deliveries`].
@@ -321,15 +326,17 @@ pub enum Answer {
     /// As asked.
     FormerMembers(Vec<FormerMemberView>),
     /// As asked.
-    Status(StatusView),
+    Status(Box<StatusView>),
     /// As it stands now.
-    Subscription(SubscriptionView),
+    Subscription(Box<SubscriptionView>),
     /// By name.
     Subscriptions(Vec<SubscriptionView>),
     /// It is no more.
     Unsubscribed,
     /// As asked.
     Target(Arc<Subscription>),
+    /// As far as this node has heard.
+    Reach(ReachView),
     /// How many deliveries are owed by that at once; of a backlog none.
     Replayed(u64),
     /// As asked.
@@ -594,6 +601,8 @@ pub struct StatusView {
     pub elsewhere: u64,
     /// Deliveries to external systems.
     pub deliveries: Deliveries,
+    /// All external systems of all offices, as those say.
+    pub systems: Vec<SystemView>,
 }
 
 /// Deliveries to external systems.

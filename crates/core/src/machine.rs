@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::calendar::{self, Context};
-use crate::command::{Answer, BookingsQuery, Command, CommandError, Reply};
+use crate::command::{Answer, BookingsQuery, Command, CommandError, Condition, Reply};
 use crate::document::Document;
 use crate::entry::{Ed25519, Entry, Link, RULES, Signer, Verifier, first_prev};
 use crate::gossip::Gossip;
@@ -92,6 +92,9 @@ const JUDGE_PAUSE: u64 = 10;
 const JUDGE_PAUSE_MIN: u64 = 3 * SECOND;
 const JUDGE_PAUSE_MAX: u64 = 600 * SECOND;
 
+/// How soon others are told again of how external systems fare.
+const SYSTEMS_PAUSE: u64 = SECOND;
+
 /// How often a node looks whether what it has booked reaches as far ahead as it should, and how many events it looks at
 /// before it does anything else.
 const FOLLOW_EVERY: u64 = 86_400 * SECOND;
@@ -126,6 +129,9 @@ pub struct Core {
     outbox: Outbox,
     /// The board when it was last looked what others hold.
     board_seen: u64,
+    /// When others may be told of external systems again, if there is something to tell.
+    systems_due: Instant,
+    systems_news: bool,
     fresh: Incarnation,
     bootstrap: BTreeMap<OfficeId, Vec<String>>,
     replies: Vec<(RequestId, Reply)>,
@@ -243,6 +249,8 @@ impl Core {
             ledger,
             outbox: Outbox::new(stored.outbox, dice.next(), now),
             board_seen: gossip.board.version(),
+            systems_due: now.monotonic,
+            systems_news: true,
             gossip,
             fresh: Incarnation(dice.next()),
             bootstrap,
@@ -389,6 +397,9 @@ impl Core {
         if !attempts.is_empty() {
             effects.push(Effect::Deliver(attempts));
         }
+        let mut writes = finished.writes;
+        writes.extend(outbox.take_writes());
+        self.say_systems(now);
         if !finished.appended.is_empty() {
             effects.push(Effect::Appended(finished.appended));
         }
@@ -399,10 +410,19 @@ impl Core {
             let kept = Kept { settled: self.settled, taken: self.gossip.taken.clone() };
             effects.push(Effect::Reopen { unanswered, kept });
         }
-        let mut writes = finished.writes;
-        writes.extend(self.outbox.take_writes());
         writes.extend(self.gossip.take_unsaved(now, !writes.is_empty()));
         Step { writes, effects }
+    }
+
+    /// Tells others how the external systems fare, not too often: each time costs a sync and a signature.
+    fn say_systems(&mut self, now: Now) {
+        self.systems_news |= self.outbox.take_news();
+        if self.systems_news && self.systems_due <= now.monotonic && !self.ledger.stale {
+            self.systems_news = false;
+            self.systems_due = now.monotonic.after(SYSTEMS_PAUSE);
+            let systems = self.outbox.systems(&self.ledger);
+            self.gossip.say_systems(&self.ledger, now, &systems);
+        }
     }
 
     /// Whether the core can be given nothing more before it is opened again from what its next step stores:
@@ -418,6 +438,9 @@ impl Core {
             due = due.min((self.patience_ends(), "nobody knows of our log"));
         }
         due = due.min(self.outbox.next_due().unwrap_or(due));
+        if self.systems_news {
+            due = due.min((self.systems_due, "tell of external systems"));
+        }
         if let Some(followed) = self.followed {
             due = due.min((followed.after(FOLLOW_EVERY), "follow events"));
         }
@@ -672,15 +695,23 @@ impl Core {
                 ledger.bookings.refresh();
                 Ok(Answer::Conflicts(ledger.conflicts()))
             }
-            Command::Subscribe(new) => self.outbox.subscribe(now, new).map(Answer::Subscription),
+            Command::Subscribe(new) => {
+                self.outbox.subscribe(now, new).map(|it| Answer::Subscription(Box::new(it)))
+            }
             Command::Subscriptions => Ok(Answer::Subscriptions(self.outbox.subscriptions())),
             Command::EditSubscription { system, edit } => {
-                self.outbox.edit(now, &system, edit).map(Answer::Subscription)
+                self.outbox.edit(now, &system, edit).map(|it| Answer::Subscription(Box::new(it)))
             }
             Command::Unsubscribe { system } => {
                 self.outbox.unsubscribe(&system).map(|()| Answer::Unsubscribed)
             }
             Command::Target { system } => self.outbox.subscription(&system).map(Answer::Target),
+            Command::Reach { policy } => {
+                let event = ledger.policy_event(&policy, &Condition::Always)?;
+                ledger.settle_all();
+                let reach = views::reach::reach(ledger, gossip, &event.uid);
+                reach.map(Answer::Reach).ok_or(CommandError::UnknownPolicy(policy))
+            }
             Command::Replay(replay) => {
                 self.outbox.replay(ledger, now, replay).map(Answer::Replayed)
             }
@@ -696,7 +727,8 @@ impl Core {
                 ledger.settle_all();
                 ledger.bookings.refresh();
                 let deliveries = self.outbox.count();
-                Ok(Answer::Status(views::status(ledger, gossip, now.wall, deliveries)))
+                let status = views::status(ledger, gossip, now.wall, deliveries);
+                Ok(Answer::Status(Box::new(status)))
             }
         }
     }

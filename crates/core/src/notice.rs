@@ -8,13 +8,14 @@ use sha2::{Digest as _, Sha256};
 use crate::codec::exactly;
 use crate::entry::{Signature, Signer, Verifier};
 use crate::ids::{Digest, EntryHash, Incarnation, OfficeId};
+use crate::outbox::Systems;
 
 /// Most heads that an acknowledgement lists. With more concurrent heads it lists some, which says
 /// less but nothing false, and the frontier's digest says the rest to whoever holds the same.
 pub const ACK_HEADS_MAX: usize = 64;
 
-/// Largest body in bytes.
-pub const NOTICE_BYTES_MAX: usize = 4096;
+/// Largest body in bytes: what is said of external systems is the longest.
+pub const NOTICE_BYTES_MAX: usize = 16 * 1024;
 
 /// What a notice is about; each office has one latest notice for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -23,6 +24,12 @@ pub enum Topic {
     Acknowledgement,
     /// [`Presence`].
     Presence,
+    /// [`Systems`].
+    Systems,
+}
+
+impl Topic {
+    pub(crate) const ALL: [Self; 3] = [Self::Acknowledgement, Self::Presence, Self::Systems];
 }
 
 /// "I hold durably all that lies under these heads."
@@ -63,7 +70,7 @@ pub struct SignedNotice {
     pub topic: Topic,
     /// Rises with each notice of the office on the topic; the highest counts.
     pub counter: u64,
-    /// The encoded [`Acknowledgement`] or [`Presence`].
+    /// The encoded [`Acknowledgement`], [`Presence`] or [`Systems`].
     #[serde(with = "serde_bytes")]
     pub body: Vec<u8>,
     /// By the office, over all of the above.
@@ -102,6 +109,11 @@ impl SignedNotice {
     /// The body as an acknowledgement, if it is one.
     pub fn acknowledgement(&self) -> Option<Acknowledgement> {
         (self.topic == Topic::Acknowledgement).then(|| exactly(&self.body).ok()).flatten()
+    }
+
+    /// The body as what is said of external systems, if it is that.
+    pub fn systems(&self) -> Option<Systems> {
+        (self.topic == Topic::Systems).then(|| exactly(&self.body).ok()).flatten()
     }
 
     /// The body as a presence, if it is one.

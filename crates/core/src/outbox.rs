@@ -11,16 +11,19 @@ mod answers;
 mod delivery;
 mod finality;
 mod owed;
+mod status;
 mod subscription;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+pub(crate) use self::delivery::Concern;
 use self::delivery::Standing;
 pub use self::delivery::{Attempt, Delivery, Tried};
 use self::finality::Finality;
 use self::owed::{Breaker, GIVE_UP_AFTER, PROBLEM_BYTES_MAX, heeded};
 pub use self::owed::{Confirmed, DeliveryState, Outcome, Owed};
+pub use self::status::{System, SystemState, Systems};
 pub use self::subscription::{
     Backlog, Filter, NewSubscription, Pause, SUBSCRIPTIONS_MAX, Secret, Start, Subscription,
     SubscriptionEdit, SubscriptionId, Target,
@@ -119,6 +122,8 @@ pub(crate) struct Outbox {
     sweep_due: Instant,
     dice: Dice,
     writes: Vec<Write>,
+    /// Whether there is something to be said of systems since it was said last.
+    news: bool,
 }
 
 impl Line {
@@ -205,6 +210,7 @@ impl Outbox {
             sweep_due: now.monotonic,
             dice: Dice(seed),
             writes: Vec::new(),
+            news: false,
         };
         for ((subscription, uid), owed) in stored.owed {
             let wait = u64::try_from(owed.next.saturating_sub(now.wall)).unwrap_or(0);
@@ -235,6 +241,8 @@ impl Outbox {
         if self.lines.is_empty() {
             return Vec::new();
         }
+        // What others hear of systems says how far it goes.
+        self.news |= !appended.is_empty();
         if ledger.stale {
             self.note_unseen(now, appended);
             return Vec::new();
@@ -526,7 +534,13 @@ impl Outbox {
         due.chain(watch).chain(sweep).min_by_key(|it| it.0)
     }
 
+    /// Whether there is something to be said of systems since that was asked last.
+    pub(crate) fn take_news(&mut self) -> bool {
+        std::mem::take(&mut self.news)
+    }
+
     pub(crate) fn take_writes(&mut self) -> Vec<Write> {
+        self.news |= !self.writes.is_empty();
         std::mem::take(&mut self.writes)
     }
 }

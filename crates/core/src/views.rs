@@ -2,6 +2,7 @@
 //! linked, so that equal frontiers give equal answers.
 
 pub(crate) mod bookings;
+pub(crate) mod reach;
 
 use std::collections::BTreeSet;
 
@@ -217,6 +218,7 @@ pub(crate) fn status(
         void: ledger.graph.void,
         forks: ledger.graph.forks().len() as u64,
         elsewhere: ledger.elsewhere,
+        systems: reach::systems(ledger, gossip),
         deliveries,
     }
 }

@@ -8,11 +8,11 @@ use std::collections::BTreeSet;
 use common::World;
 use fasti_core::command::{
     BookRequest, DeliveriesQuery, DeliveryStatus, DeliveryView, NewResource, Replay, Replayed,
-    SubscriptionState, SubscriptionView,
+    SubscriptionView, SystemStatus,
 };
 use fasti_core::outbox::{
     Attempt, DeliveryState, Filter, NewSubscription, Outcome, Secret, Start, SubscriptionEdit,
-    Target, Tried,
+    SystemState, Target, Tried,
 };
 use fasti_core::resource::{Description, ResourceKind, Slot, Terms};
 use fasti_core::{Answer, Command, CommandError, Input, OfficeId, Reply};
@@ -32,7 +32,7 @@ fn new(name: &str) -> NewSubscription {
 
 fn is_subscription(reply: Reply) -> SubscriptionView {
     match reply.unwrap() {
-        Answer::Subscription(view) => view,
+        Answer::Subscription(view) => *view,
         other => panic!("{other:?}"),
     }
 }
@@ -198,7 +198,7 @@ fn what_fails_is_tried_again_ever_more_rarely_and_given_up_after_days() {
     assert_eq!((dead[0].status, dead[0].next), (DeliveryStatus::Dead, None));
     assert_eq!(dead[0].problem.as_deref(), Some("connection refused"));
     assert_eq!(world.status(denver).deliveries.dead, 1);
-    assert_eq!(shown(&mut world, denver, "crm").state, SubscriptionState::Failing);
+    assert_eq!(shown(&mut world, denver, "crm").state, SystemState::Failing);
     // A system that is back is told of what is new, and of what was given up when somebody asks.
     world.publish(denver, "OTHER", "2030-05-01");
     let new = confirm_all(&mut world, denver);
@@ -236,13 +236,13 @@ fn a_target_that_fails_at_everything_gets_one_attempt_at_a_time_and_harms_no_oth
     assert_eq!(good, 100);
     assert!((20..80).contains(&tries), "{tries}");
     let down = shown(&mut world, denver, "down");
-    assert_eq!((down.state, down.pending), (SubscriptionState::Failing, 100));
+    assert_eq!((down.state, down.pending), (SystemState::Failing, 100));
     // One success, and all goes on.
     world.settle_for(700);
     let all = confirm_all(&mut world, denver);
     let events: BTreeSet<&str> = all.iter().map(|it| it.delivery.uid.as_str()).collect();
     assert_eq!(events.len(), 100);
-    assert_eq!(shown(&mut world, denver, "down").state, SubscriptionState::Active);
+    assert_eq!(shown(&mut world, denver, "down").state, SystemState::Active);
 }
 
 #[test]
@@ -260,11 +260,11 @@ fn who_asks_for_a_pause_gets_it_and_who_is_gone_is_left_alone() {
     assert_eq!(again.delivery.attempt, 2);
     answer(&mut world, denver, &again, Outcome::Gone { reason: "410".into() });
     let view = shown(&mut world, denver, "crm");
-    assert_eq!((view.state, view.problem.as_deref()), (SubscriptionState::Gone, Some("410")));
+    assert_eq!((view.state, view.problem.as_deref()), (SystemState::Gone, Some("410")));
     world.settle_for(DAY_S);
     assert!(sent(&mut world).is_empty());
     edit(&mut world, denver, "crm", SubscriptionEdit { paused: Some(true), ..Default::default() });
-    assert_eq!(shown(&mut world, denver, "crm").state, SubscriptionState::Paused);
+    assert_eq!(shown(&mut world, denver, "crm").state, SystemState::Paused);
     world.patch(denver, "policy-YSP", json!({"title": "New"}));
     assert!(sent(&mut world).is_empty());
     edit(&mut world, denver, "crm", SubscriptionEdit { paused: Some(false), ..Default::default() });
@@ -514,4 +514,65 @@ fn names_are_one_of_a_kind_and_what_is_removed_is_owed_nothing() {
     }
     let full = world.ask(denver, Command::Subscribe(new("one more"))).unwrap_err();
     assert!(full.to_string().contains("64"), "{full}");
+}
+
+#[test]
+fn every_office_hears_which_systems_confirmed_a_policy_and_which_have_not() {
+    let (mut world, offices) = World::of(3);
+    let [denver, boston, austin] = offices[..] else { unreachable!() };
+    subscribe(&mut world, denver, new("crm"));
+    subscribe(&mut world, boston, new("rooms"));
+    let filter = Filter { calendars: BTreeSet::from(["holidays".into()]), ..Filter::default() };
+    subscribe(&mut world, boston, NewSubscription { filter, ..new("holidays") });
+    world.settle_for(5);
+    let reach = |world: &mut World, at| match world.ask(at, Command::Reach { policy: "YSP".into() })
+    {
+        Ok(Answer::Reach(reach)) => reach,
+        other => panic!("{other:?}"),
+    };
+    assert!(world.ask(austin, Command::Reach { policy: "YSP".into() }).is_err());
+    world.publish(denver, "YSP", "2030-04-01");
+    let now = reach(&mut world, denver);
+    assert_eq!((now.held_by, now.confirmed_by, now.systems), (1, 0, 2));
+    // Denver's is told and confirms; Boston's takes none of it.
+    for _ in 0..10 {
+        world.settle_for(1);
+        for attempt in sent(&mut world) {
+            match attempt.subscription.name.as_str() {
+                "crm" => answer(&mut world, denver, &attempt, confirmed()),
+                _ => answer(&mut world, boston, &attempt, failed("503")),
+            }
+        }
+    }
+    for at in [denver, boston, austin] {
+        let now = reach(&mut world, at);
+        assert_eq!((now.held_by, now.confirmed_by, now.systems), (3, 1, 2), "{now:?}");
+        let of = |name: &str| {
+            let mut all = now.offices.iter().flat_map(|it| &it.systems);
+            all.find(|it| it.name == name).unwrap()
+        };
+        assert_eq!(of("crm").status, SystemStatus::Confirmed);
+        assert_eq!(of("rooms").status, SystemStatus::Pending);
+        assert!(of("rooms").since.is_some());
+    }
+    // It is known to all, and outlives a restart; and once Boston's has it, that is known as well.
+    world.restart(austin);
+    assert_eq!(reach(&mut world, austin).confirmed_by, 1);
+    let systems = world.status(austin).systems;
+    let named: Vec<_> = systems.iter().map(|it| (it.name.as_str(), it.pending)).collect();
+    assert!(named.contains(&("rooms", 1)) && named.contains(&("holidays", 0)), "{named:?}");
+    for _ in 0..10 {
+        world.settle_for(10);
+        for attempt in sent(&mut world) {
+            answer(&mut world, boston, &attempt, confirmed());
+        }
+    }
+    let now = reach(&mut world, austin);
+    assert_eq!((now.held_by, now.confirmed_by, now.systems), (3, 2, 2), "{now:?}");
+    // What is changed is to be confirmed again, and nobody claims to know what was not said.
+    world.cut(denver, austin);
+    world.cut(boston, austin);
+    world.patch(austin, "policy-YSP", json!({"title": "Alone"}));
+    let now = reach(&mut world, austin);
+    assert_eq!((now.held_by, now.confirmed_by, now.systems), (1, 0, 2), "{now:?}");
 }

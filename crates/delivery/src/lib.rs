@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use fasti_core::outbox::{Attempt, Outcome, Subscription, SubscriptionId, Target, Tried};
 use serde_json::Value;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 pub use crate::reach::Reach;
@@ -92,6 +93,7 @@ pub fn shown(target: &Target) -> Value {
 pub struct Deliverer(Arc<Inner>);
 
 struct Inner {
+    runtime: Handle,
     reach: Reach,
     tried: mpsc::UnboundedSender<Tried>,
     systems: Mutex<BTreeMap<SubscriptionId, Known>>,
@@ -103,11 +105,13 @@ struct Known {
 }
 
 impl Deliverer {
-    /// One that tells what came of each attempt. There are never more of these under way than the core allows.
+    /// One that tells what came of each attempt. There are never more of these under way than the core allows. They run
+    /// where this is called, which must be within a tokio runtime.
     pub fn new(reach: Reach) -> (Self, mpsc::UnboundedReceiver<Tried>) {
         let (tried, results) = mpsc::unbounded_channel();
         let systems = Mutex::default();
-        (Self(Arc::new(Inner { reach, tried, systems })), results)
+        let runtime = Handle::current();
+        (Self(Arc::new(Inner { runtime, reach, tried, systems })), results)
     }
 
     /// To which addresses it delivers.
@@ -115,11 +119,11 @@ impl Deliverer {
         self.0.reach
     }
 
-    /// Tries these, each in a task of its own. Must be called within a tokio runtime.
+    /// Tries these, each in a task of its own.
     pub fn deliver(&self, attempts: Vec<Attempt>) {
         for attempt in attempts {
             let deliverer = self.clone();
-            tokio::spawn(async move {
+            self.0.runtime.spawn(async move {
                 let outcome = match deliverer.system(&attempt.subscription) {
                     Ok(system) => system.deliver(&attempt).await,
                     Err(error) => Outcome::Failed { reason: error.to_string(), retry_after: None },

@@ -171,8 +171,8 @@ impl Node for State {
 
     fn metrics(&self) -> Vec<Metric> {
         vec![Metric {
-            name: "fasti_events",
-            help: "Events in the calendar.",
+            name: "fasti_entries",
+            help: "Entries in the log.",
             kind: MetricKind::Gauge,
             labels: Vec::new(),
             value: self.calendar().events.len() as f64,
@@ -299,6 +299,7 @@ impl Calendar {
             Command::Policies => Ok(Answer::Policies(self.policies.values().cloned().collect())),
             Command::Conflicts => Ok(Answer::Conflicts(self.conflicts.clone())),
             Command::Members => Ok(Answer::Members(members())),
+            Command::Reach { policy } => Err(CommandError::UnknownPolicy(policy)),
             Command::Subscriptions => Ok(Answer::Subscriptions(Vec::new())),
             Command::Subscribe(new) => Err(CommandError::UnknownSystem(new.name)),
             Command::EditSubscription { system, .. }
@@ -308,7 +309,7 @@ impl Calendar {
             Command::Deliveries(_) => {
                 Ok(Answer::Deliveries { deliveries: Vec::new(), more: false })
             }
-            Command::Status => Ok(Answer::Status(self.status())),
+            Command::Status => Ok(Answer::Status(Box::new(self.status()))),
             Command::Resources => Ok(Answer::Resources(Vec::new())),
             Command::Bookings(_) => Ok(Answer::Bookings { bookings: Vec::new(), more: false }),
             Command::AddResource(_) => {
@@ -447,6 +448,7 @@ impl Calendar {
             forks: 0,
             elsewhere: 0,
             deliveries: Deliveries { pending: 2, dead: 1 },
+            systems: Vec::new(),
         }
     }
 }

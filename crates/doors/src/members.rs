@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use fasti_core::entry::Signature;
 use fasti_core::statement::{Invite, Role, Succeed};
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::body;
 use crate::problem::Problem;
-use crate::routes::{Door, Id};
+use crate::routes::{Door, Id, query};
 
 /// A day: a ticket is a key, and keys that lie around get lost.
 const TTL_S: u64 = 24 * 60 * 60;
@@ -76,11 +76,29 @@ pub(crate) async fn succeed(
     }
 }
 
-pub(crate) async fn status(State(door): State<Door>) -> Result<Json<Value>, Problem> {
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StatusQuery {
+    policy: Option<String>,
+}
+
+/// With `policy`, also how far that has come.
+pub(crate) async fn status(State(door): State<Door>, uri: Uri) -> Result<Json<Value>, Problem> {
+    let asked: StatusQuery = query(&uri)?;
+    let reach = match asked.policy {
+        None => None,
+        Some(policy) => match door.handle.ask(Command::Reach { policy }).await? {
+            Answer::Reach(reach) => Some(reach),
+            _ => return Err(Problem::unexpected()),
+        },
+    };
     match door.handle.ask(Command::Status).await? {
         Answer::Status(status) => {
             let mut status = json!(status);
             status["members"] = with_links(&door, status["members"].take());
+            if let Some(reach) = reach {
+                status["policy"] = json!(reach);
+            }
             Ok(Json(status))
         }
         _ => Err(Problem::unexpected()),

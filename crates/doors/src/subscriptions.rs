@@ -191,7 +191,7 @@ fn moment(name: &str, text: &str) -> Result<i64, Problem> {
 
 async fn told(door: &Door, command: Command) -> Result<SubscriptionView, Problem> {
     match door.handle.ask(command).await? {
-        Answer::Subscription(view) => Ok(view),
+        Answer::Subscription(view) => Ok(*view),
         _ => Err(Problem::unexpected()),
     }
 }

@@ -287,7 +287,8 @@ fn the_node_tells_how_it_stands() {
     let links: Vec<_> = (0..3).map(|at| &members["members"][at]["link"]).collect();
     assert_eq!(links, [&json!(null), &json!(null), &json!("relayed")]);
     let metrics = send(&fake, "GET /metrics", &[], "");
-    assert!(metrics.text.ends_with("fasti_events 0\n"), "{}", metrics.text);
+    assert!(metrics.text.contains("\nfasti_events 0\n"), "{}", metrics.text);
+    assert!(metrics.text.contains("\nfasti_entries 0\n"), "{}", metrics.text);
 }
 
 #[test]

@@ -228,8 +228,16 @@ pub enum Call {
         #[command(subcommand)]
         call: UserCall,
     },
-    /// Show the node at a glance
-    Status,
+    /// Show the node at a glance, or how far a policy has come
+    ///
+    ///   fasti status
+    ///   fasti status --policy YSP-2024      (which offices hold it, and which systems confirmed it)
+    #[command(verbatim_doc_comment)]
+    Status {
+        /// The publisher's number for it, or an event's uid
+        #[arg(long)]
+        policy: Option<String>,
+    },
     /// Write all that this office needs to go on elsewhere into one file, while its node runs or not
     ///
     ///   fasti backup denver.backup

@@ -255,8 +255,8 @@ impl World {
             (Asked::View(part), Ok(answer)) => {
                 if let Some(view) = self.watch.views.get_mut(&at) {
                     match (part, answer) {
-                        (Part::Status, Answer::Status(status)) => view.status = Some(status),
-                        (Part::StatusAfter, Answer::Status(status)) => view.after = Some(status),
+                        (Part::Status, Answer::Status(status)) => view.status = Some(*status),
+                        (Part::StatusAfter, Answer::Status(status)) => view.after = Some(*status),
                         (Part::Events, Answer::Events { events, .. }) => view.events = Some(events),
                         (Part::Conflicts, Answer::Conflicts(all)) => view.conflicts = Some(all),
                         (Part::FormerMembers, Answer::FormerMembers(all)) => {

@@ -57,6 +57,7 @@ pub(crate) fn notice_key(notice: &SignedNotice) -> [u8; 33] {
     key[32] = match notice.topic {
         Topic::Acknowledgement => 0,
         Topic::Presence => 1,
+        Topic::Systems => 2,
     };
     key
 }

@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use crate::outbox::{DeliveryState, Filter, SubscriptionId};
+use crate::ids::{EntryHash, OfficeId};
+use crate::outbox::{DeliveryState, Filter, SubscriptionId, SystemState};
 
 /// A subscription and how it fares.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -21,7 +22,7 @@ pub struct SubscriptionView {
     #[serde(flatten)]
     pub filter: Filter,
     /// How it fares.
-    pub state: SubscriptionState,
+    pub state: SystemState,
     /// What went wrong last, until something goes well.
     pub problem: Option<String>,
     /// Deliveries that are owed and being tried.
@@ -38,20 +39,6 @@ pub struct SubscriptionView {
     pub confirmed: u64,
     /// Attempts since the node started that failed.
     pub failed: u64,
-}
-
-/// How a subscription fares.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SubscriptionState {
-    /// What is due is tried.
-    Active,
-    /// The system fails at everything: it gets one attempt at a time, after pauses.
-    Failing,
-    /// Somebody paused it: what comes is owed, and not tried.
-    Paused,
-    /// The system said that it is gone; to resume it ends that.
-    Gone,
 }
 
 /// Something that is owed to a system, or that it confirmed.
@@ -138,6 +125,90 @@ pub enum Replayed {
     /// All events that it wants that were changed since then (milliseconds since 1970, by the clocks of who changed
     /// them), confirmed or not.
     Since(i64),
+}
+
+/// An external system, as its office says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SystemView {
+    /// Whose node delivers to it.
+    pub office: OfficeId,
+    /// That office's name.
+    pub office_name: String,
+    /// Its name.
+    pub name: String,
+    /// The scheme of its URL.
+    pub kind: String,
+    /// How it fares.
+    pub state: SystemState,
+    /// Deliveries that are owed and being tried.
+    pub pending: u64,
+    /// Deliveries that were given up.
+    pub dead: u64,
+    /// Since when the oldest of both has not been confirmed (milliseconds since 1970, that office's clock).
+    pub unconfirmed_since: Option<i64>,
+}
+
+/// How far an event has come, as it stands here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ReachView {
+    /// The event.
+    pub uid: String,
+    /// Its title.
+    pub title: String,
+    /// The last entry that changed it, or decided on it.
+    pub entry: EntryHash,
+    /// How many offices are known to hold that.
+    pub held_by: u64,
+    /// How many external systems are known to have confirmed it.
+    pub confirmed_by: u64,
+    /// How many it concerns.
+    pub systems: u64,
+    /// All members.
+    pub offices: Vec<OfficeReach>,
+}
+
+/// An office, and how far an event has come there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OfficeReach {
+    /// Its key.
+    pub office: OfficeId,
+    /// Its name.
+    pub name: String,
+    /// Whether it only reads.
+    pub auditor: bool,
+    /// Whether it is known to hold it.
+    pub holds: bool,
+    /// Its external systems that want it.
+    pub systems: Vec<SystemReach>,
+    /// How many it has besides, of which it says nothing more.
+    pub more_systems: u32,
+}
+
+/// An external system, and how far an event has come there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SystemReach {
+    /// Its name.
+    pub name: String,
+    /// The scheme of its URL.
+    pub kind: String,
+    /// How it fares.
+    pub state: SystemState,
+    /// Whether it confirmed the event.
+    pub status: SystemStatus,
+    /// Since when it has not (milliseconds since 1970, its office's clock).
+    pub since: Option<i64>,
+}
+
+/// Whether a system confirmed an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SystemStatus {
+    /// Its office says so.
+    Confirmed,
+    /// Its office says that it has not.
+    Pending,
+    /// Its office has said nothing of it yet.
+    Unknown,
 }
 
 fn as_text<S: serde::Serializer>(id: &SubscriptionId, serializer: S) -> Result<S::Ok, S::Error> {

@@ -7,6 +7,7 @@ use crate::ids::OfficeId;
 use crate::ledger::Ledger;
 use crate::message::Message;
 use crate::notice::{ACK_HEADS_MAX, Acknowledgement, Presence, SignedNotice, Topic};
+use crate::outbox::Systems;
 use crate::step::Effect;
 use crate::time::{MILLISECOND, Now, SECOND};
 
@@ -56,6 +57,18 @@ impl Gossip {
             self.board.about(&ledger.office(), Topic::Presence).and_then(SignedNotice::presence);
         if held.as_ref() != Some(&presence) {
             self.board.say(&ledger.signer, Topic::Presence, &presence, now.wall);
+        }
+    }
+
+    /// Says how the external systems fare, if that is new.
+    pub(crate) fn say_systems(&mut self, ledger: &Ledger, now: Now, systems: &Systems) {
+        let held =
+            self.board.about(&ledger.office(), Topic::Systems).and_then(SignedNotice::systems);
+        let is_new = held.as_ref() != Some(systems);
+        // Who never had any says nothing.
+        if is_new && (held.is_some() || !systems.systems.is_empty()) && ledger.is_member() {
+            self.board.say(&ledger.signer, Topic::Systems, systems, now.wall);
+            self.notices_soon(ledger, now);
         }
     }
 

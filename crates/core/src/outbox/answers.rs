@@ -10,7 +10,7 @@ use super::{
 };
 use crate::command::{
     CommandError, Deliveries, DeliveriesQuery, DeliveryStatus, DeliveryView, Replay, Replayed,
-    SubscriptionState, SubscriptionView,
+    SubscriptionView,
 };
 use crate::ledger::Ledger;
 use crate::step::Write;
@@ -270,12 +270,6 @@ impl Line {
 fn view(line: &Line) -> SubscriptionView {
     let Subscription { id, name, target, filter, created, backlog, pause, .. } =
         &*line.subscription;
-    let state = match pause {
-        Some(Pause::Asked) => SubscriptionState::Paused,
-        Some(Pause::Gone(_)) => SubscriptionState::Gone,
-        None if line.breaker.is_open() => SubscriptionState::Failing,
-        None => SubscriptionState::Active,
-    };
     let problem = match pause {
         Some(Pause::Gone(reason)) => reason.clone(),
         _ => line.problem.clone(),
@@ -286,7 +280,7 @@ fn view(line: &Line) -> SubscriptionView {
         url: target.shown(),
         options: target.options.clone(),
         filter: filter.clone(),
-        state,
+        state: line.state(),
         problem: (!problem.is_empty()).then_some(problem),
         pending: line.slots.len() as u64 - line.dead,
         dead: line.dead,

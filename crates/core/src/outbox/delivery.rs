@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::finality;
 use super::owed::{DeliveryState, Outcome, Owed};
+use super::status::System;
 use super::subscription::{Facts, Subscription, SubscriptionId};
 use crate::command::{Object, PolicyState};
+use crate::graph::Index;
 use crate::ids::{NetworkId, OfficeId};
 use crate::ledger::Ledger;
 use crate::views;
@@ -34,6 +37,25 @@ pub struct Delivery {
     pub policy: Option<Object>,
     /// Of a policy: where its approval stands.
     pub approval: Option<Value>,
+}
+
+/// Whom an event concerns, as it stands.
+pub(crate) struct Concern {
+    /// The last entry that changed it, or decided on it.
+    pub(crate) entry: Index,
+    standing: Standing,
+}
+
+impl Concern {
+    /// None if there is no such event.
+    pub(crate) fn of(ledger: &Ledger, uid: &str) -> Option<Self> {
+        let entry = finality::last(ledger, uid)?;
+        Some(Self { entry, standing: Standing::of(ledger, uid, DeliveryState::Tentative) })
+    }
+
+    pub(crate) fn is_of(&self, system: &System) -> bool {
+        self.standing.changed >= system.since && system.filter.matches(&self.standing.facts(true))
+    }
 }
 
 /// A delivery that is to be tried.

@@ -62,7 +62,7 @@ impl Finality {
 }
 
 /// The last entry that changed an event, or decided on it.
-fn last(ledger: &Ledger, uid: &str) -> Option<Index> {
+pub(super) fn last(ledger: &Ledger, uid: &str) -> Option<Index> {
     ledger.history_of(uid).last().copied().max(ledger.approvals.last(uid))
 }
 

@@ -485,7 +485,7 @@ impl World {
 
     pub fn status(&mut self, id: OfficeId) -> StatusView {
         match self.ask(id, Command::Status).unwrap() {
-            Answer::Status(status) => status,
+            Answer::Status(status) => *status,
             other => panic!("{other:?}"),
         }
     }

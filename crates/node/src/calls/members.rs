@@ -4,6 +4,7 @@ use anyhow::bail;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::systems;
 use crate::cli::InviteArgs;
 use crate::client::Client;
 use crate::print::{
@@ -121,7 +122,8 @@ pub(crate) fn status(client: &Client, json: bool) -> anyhow::Result<String> {
             facts.push((field, styled(format!("{} {what}", number(field)), style)));
         }
     }
-    Ok(card(&plain(&status["name"]), facts) + "\n" + &roster(&status["members"]))
+    let systems = systems::of_all(&status["systems"]);
+    Ok(card(&plain(&status["name"]), facts) + "\n" + &roster(&status["members"]) + &systems)
 }
 
 fn counted(count: u64, one: &str, many: &str) -> String {

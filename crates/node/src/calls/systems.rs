@@ -277,3 +277,71 @@ pub(crate) fn replay(client: &Client, args: &ReplayArgs, json: bool) -> anyhow::
         count => format!("{} deliveries are tried again\n", count.unwrap_or(0)),
     })
 }
+
+/// `fasti status --policy`
+pub(crate) fn reach(client: &Client, policy: &str, json: bool) -> anyhow::Result<String> {
+    let answer = client.get(&format!("/v1/status?policy={}", path_segment(policy)))?;
+    let reach = &answer["policy"];
+    if json {
+        return Ok(pretty(reach));
+    }
+    let offices = all(&reach["offices"]);
+    let mut out = String::new();
+    let _ = writeln!(
+        out,
+        "{BOLD}{}{BOLD:#}\nheld by {} of {} offices, confirmed by {} of {} systems",
+        clean(&plain(&reach["title"])),
+        reach["held_by"],
+        offices.len(),
+        reach["confirmed_by"],
+        reach["systems"],
+    );
+    let rows: Vec<[Cell; 4]> = offices.iter().flat_map(office_rows).collect();
+    out.push_str(&table(["OFFICE", "HOLDS IT", "SYSTEM", "CONFIRMED"], rows));
+    Ok(out)
+}
+
+fn office_rows(office: &Value) -> Vec<[Cell; 4]> {
+    let holds = match office["holds"] == json!(true) {
+        true => styled("yes", GREEN),
+        false => styled("not known to", YELLOW),
+    };
+    let name = cell(plain(&office["name"]));
+    let systems = all(&office["systems"]);
+    if systems.is_empty() {
+        return vec![[name, holds, cell(""), cell("")]];
+    }
+    let mut first = Some((name, holds));
+    let row = |system: &Value| {
+        let (name, holds) = first.take().unwrap_or((cell(""), cell("")));
+        let status = plain(&system["status"]);
+        let confirmed = match status.as_str() {
+            "confirmed" => styled("yes", GREEN),
+            "pending" => styled(format!("not yet, due {}", since(&system["since"])), YELLOW),
+            _ => styled("not known", YELLOW),
+        };
+        [name, holds, cell(plain(&system["name"])), confirmed]
+    };
+    systems.iter().map(row).collect()
+}
+
+/// The external systems of all offices; nothing where there are none.
+pub(crate) fn of_all(systems: &Value) -> String {
+    let systems = all(systems);
+    if systems.is_empty() {
+        return String::new();
+    }
+    let row = |it: &Value| {
+        [
+            cell(plain(&it["name"])),
+            cell(plain(&it["office_name"])),
+            cell(plain(&it["kind"])),
+            state(it),
+            cell(plain(&it["pending"])),
+            dead(it),
+            cell(since(&it["unconfirmed_since"])),
+        ]
+    };
+    let names = ["SYSTEM", "OFFICE", "KIND", "STATE", "PENDING", "DEAD", "UNCONFIRMED"];
+    format!("\n{}", table(names, systems.iter().map(row).collect()))
+}
