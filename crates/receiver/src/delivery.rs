@@ -63,6 +63,19 @@ pub enum State {
     Other(String),
 }
 
+impl State {
+    /// As it is delivered.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Tentative => "tentative",
+            Self::Settled => "settled",
+            Self::Displaced => "displaced",
+            Self::Cancelled => "cancelled",
+            Self::Other(state) => state,
+        }
+    }
+}
+
 /// Where the approval of a policy stands.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Approval {
@@ -156,7 +169,16 @@ mod tests {
         sent["data"]["state"] = json!("waitlisted");
         let delivery: Delivery = serde_json::from_value(sent.clone()).unwrap();
         assert_eq!(delivery.data.state, State::Other("waitlisted".into()));
+        assert_eq!(delivery.data.state.as_str(), "waitlisted");
         assert_eq!(serde_json::to_value(&delivery).unwrap(), sent);
+    }
+
+    #[test]
+    fn states_are_read_as_they_are_written() {
+        for state in [State::Tentative, State::Settled, State::Displaced, State::Cancelled] {
+            assert_eq!(serde_json::from_value::<State>(json!(state.as_str())).unwrap(), state);
+            assert_eq!(serde_json::to_value(&state).unwrap(), state.as_str());
+        }
     }
 
     #[test]
