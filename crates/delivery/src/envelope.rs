@@ -4,10 +4,10 @@ use fasti_core::outbox::Delivery;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-/// Names the message: the same at every attempt, and of a replay as well.
+/// Names the message: the same at every attempt, and of a replay as well. Without dots, which part what is signed.
 pub(crate) fn id(delivery: &Delivery) -> String {
     let office = delivery.source.1.to_string();
-    format!("{}.{}", &office[..office.len().min(12)], delivery.version)
+    format!("{}-{}", &office[..office.len().min(12)], delivery.version)
 }
 
 /// What is in `data`: what the publisher said of a policy stands beside what Fasti says, and never in its place.

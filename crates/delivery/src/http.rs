@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper::{HeaderMap, Request, StatusCode, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -15,6 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
+use tokio::time::{Instant, timeout_at};
 
 use crate::TargetError;
 use crate::reach::Reach;
@@ -89,7 +91,7 @@ impl Http {
         Ok(Self { reach, timeout, client })
     }
 
-    /// Sends a request, and reads so much of the answer at most; what is longer is cut off.
+    /// Sends a request, and reads so much of the answer at most; what is longer, or comes too late, is cut off.
     ///
     /// # Errors
     /// Why there was no answer, for people.
@@ -103,18 +105,24 @@ impl Http {
         if let Some(problem) = host.parse().ok().and_then(|ip| self.reach.refuses(ip)) {
             return Err(problem);
         }
-        let answer = async {
-            let response = self.client.request(request).await.map_err(|error| causes(&error))?;
-            let (parts, body) = response.into_parts();
-            // Whatever becomes of the body, the status was said.
-            let body = Limited::new(body, body_max).collect().await;
-            let body = body.map_or_else(|_| Bytes::new(), |it| it.to_bytes());
-            Ok(Answer { status: parts.status, headers: parts.headers, body })
-        };
         let seconds = self.timeout.as_secs();
-        tokio::time::timeout(self.timeout, answer)
-            .await
-            .unwrap_or_else(|_| Err(format!("no answer within {seconds} s")))
+        let until = Instant::now() + self.timeout;
+        let response = timeout_at(until, self.client.request(request)).await;
+        let response = response.map_err(|_| format!("no answer within {seconds} s"))?;
+        let (parts, body) = response.map_err(|error| causes(&error))?.into_parts();
+        // Whatever becomes of the body, the status was said: a receiver that confirmed has the delivery.
+        let mut read = Vec::new();
+        let _ = timeout_at(until, read_up_to(body_max, body, &mut read)).await;
+        Ok(Answer { status: parts.status, headers: parts.headers, body: read.into() })
+    }
+}
+
+async fn read_up_to(max: usize, mut body: Incoming, read: &mut Vec<u8>) {
+    while read.len() < max
+        && let Some(Ok(frame)) = body.frame().await
+    {
+        let Ok(data) = frame.into_data() else { continue };
+        read.extend(&data[..data.len().min(max - read.len())]);
     }
 }
 

@@ -94,7 +94,7 @@ impl Webhook {
     /// With an event that no calendar has.
     pub(crate) async fn test(&self, subscription: &Subscription) -> Result<String, String> {
         let now = now();
-        let id = format!("test.{}.{now}", subscription.id);
+        let id = format!("test-{}-{now}", subscription.id);
         let body = json!({
             "specversion": "1.0",
             "id": id,
