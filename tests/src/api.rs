@@ -144,6 +144,16 @@ impl Api {
         self.send("POST", "/v1/publish", &json!({"type": "policy_start", "payload": payload}))
     }
 
+    /// Publishes CloudEvents together; gives what became of each.
+    ///
+    /// # Errors
+    /// If the node refuses.
+    pub fn publish_batch(&self, batch: &[Value]) -> anyhow::Result<Value> {
+        let path = "/v1/publish";
+        let kind = [("content-type", "application/cloudevents-batch+json")];
+        check(path, self.ask("POST", path, &kind, &json!(batch).to_string())?)
+    }
+
     /// The frontier's digest.
     ///
     /// # Errors

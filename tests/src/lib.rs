@@ -7,11 +7,13 @@ mod load;
 #[cfg(target_os = "linux")]
 pub mod netns;
 mod node;
+mod system;
 
 pub use api::{Api, Stream, StreamEvent};
 pub use cluster::Cluster;
 pub use load::{Answered, Load};
 pub use node::{Fasti, Node, Said};
+pub use system::{System, Taken};
 
 use std::time::{Duration, Instant};
 

@@ -137,8 +137,8 @@ pub(crate) fn parse(url: &str) -> Result<Uri, TargetError> {
 
 /// An error and what led to it: the client's own words say little.
 fn causes(error: &(dyn Error + 'static)) -> String {
-    let mut all = vec![error.to_string()];
-    let mut next = error.source();
+    let mut all: Vec<String> = Vec::new();
+    let mut next = Some(error.source().unwrap_or(error));
     while let Some(cause) = next {
         let text = cause.to_string();
         // Many say again what their cause says.

@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::{Dice, SECOND};
 
-/// The first pause after a failure; each further one is twice as long. The same for whole targets.
-const PAUSE: u64 = SECOND;
+/// The first pause after a failure; each further one is half as long again, so that what a target refuses by chance is
+/// through within minutes even after a dozen failures. The same for whole targets.
+const PAUSE: u64 = SECOND / 2;
 /// The longest pause between two attempts: a system that comes back is noticed within the hour.
 const PAUSE_MAX: u64 = 3600 * SECOND;
 /// The longest pause of a target as a whole: what is new wants to be tried sooner.
@@ -157,11 +158,12 @@ pub enum Outcome {
 /// How long until the next attempt, after so many (exponential backoff with equal jitter: M. Brooker, "Exponential
 /// Backoff and Jitter", 2015).
 pub(crate) fn pause(attempts: u32, dice: &mut Dice) -> u64 {
-    jitter(doubled(attempts, PAUSE_MAX), dice)
+    jitter(grown(attempts, PAUSE_MAX), dice)
 }
 
-fn doubled(times: u32, max: u64) -> u64 {
-    PAUSE.saturating_mul(1 << times.saturating_sub(1).min(30)).min(max)
+fn grown(times: u32, max: u64) -> u64 {
+    let longer = (1..times.min(64)).fold(PAUSE, |pause, _| pause.saturating_mul(3) / 2);
+    longer.min(max)
 }
 
 fn jitter(pause: u64, dice: &mut Dice) -> u64 {
@@ -192,7 +194,7 @@ impl Breaker {
         self.failures = self.failures.saturating_add(1);
         self.is_open().then(|| {
             self.pauses = self.pauses.saturating_add(1);
-            jitter(doubled(self.pauses, TARGET_PAUSE_MAX), dice)
+            jitter(grown(self.pauses, TARGET_PAUSE_MAX), dice)
         })
     }
 }
