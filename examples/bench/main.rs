@@ -8,6 +8,7 @@
 //! Figures depend on the machine, so each run measures the machine as well: what a sync of its disk and
 //! an HTTP request cost.
 
+mod deliver;
 mod in_process;
 mod machine;
 mod network;
@@ -56,6 +57,10 @@ enum What {
     Backup,
     /// 300 bookings in a network of five, one at a time, until each is settled for the office that booked
     Book,
+    /// 20,000 signed deliveries to one webhook
+    Deliver,
+    /// 200 publications, one at a time, until the systems of ten offices have applied each
+    Confirm,
     /// One core by itself: applying and opening
     InProcess,
 }
@@ -119,6 +124,12 @@ fn measure(args: &Args) -> anyhow::Result<Value> {
     }
     if wants(What::Book) {
         note("book", network::book(&fasti).context("book")?);
+    }
+    if wants(What::Deliver) {
+        note("deliver", deliver::throughput(&fasti).context("deliver")?);
+    }
+    if wants(What::Confirm) {
+        note("confirm", deliver::latency(&fasti).context("confirm")?);
     }
     if wants(What::Rejoin) {
         note("rejoin", network::rejoin(&fasti).context("rejoin")?);

@@ -98,6 +98,11 @@ impl System {
         self.inner().taken.clone()
     }
 
+    /// Whether it has some state of an event.
+    pub fn has(&self, uid: &str) -> bool {
+        self.inner().taken.events.contains_key(uid)
+    }
+
     /// How many events it has, and how many of them in a state that can't change by itself.
     pub fn count(&self) -> (usize, usize) {
         let events = &self.inner().taken.events;
