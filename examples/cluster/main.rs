@@ -1,13 +1,17 @@
 //! Fasti on one machine: the core platform and some offices as real nodes, processes with folders of
 //! their own, linked over libp2p on loopback. Publishes a policy, cuts two offices off, lets both sides
-//! edit, heals, kills an office in the middle of a burst, and shows that all end with the same.
+//! edit, heals, kills an office in the middle of a burst, and shows that all end with the same. Each office has a
+//! scheduling system of its own, a process with a database, which its node delivers to; one of them is killed as well.
 //!
 //! ```sh
 //! cargo run --release --example cluster
 //! ```
 
 mod acts;
+#[path = "../office/main.rs"]
+mod office;
 mod show;
+mod systems;
 
 use std::process::ExitCode;
 
@@ -15,12 +19,16 @@ use clap::Parser;
 use fasti_tests::{Cluster, Fasti};
 
 use show::Show;
+use systems::Systems;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Set in the environment, it makes this program the node that it starts.
 const AS_NODE: &str = "FASTI_CLUSTER_NODE";
+
+/// The same, for an office's scheduling system.
+const AS_SYSTEM: &str = "FASTI_CLUSTER_SYSTEM";
 
 /// Shows Fasti at work: a network of real nodes on this machine.
 #[derive(Debug, Parser)]
@@ -40,6 +48,9 @@ fn main() -> ExitCode {
     if std::env::var_os(AS_NODE).is_some() {
         return fasti_node::main();
     }
+    if std::env::var_os(AS_SYSTEM).is_some() {
+        return office::main();
+    }
     match play(&Args::parse()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -57,11 +68,15 @@ fn play(args: &Args) -> anyhow::Result<bool> {
     let fasti = Fasti::myself(AS_NODE)?.with_env("FASTI_FAULTS", "1");
 
     let mut cluster = acts::start(&mut show, &fasti, &names)?;
+    let mut systems = Systems::start(&mut show, &cluster)?;
     acts::publish(&mut show, &cluster)?;
+    systems.show(&mut show, &cluster)?;
     acts::divide_and_edit(&mut show, &cluster)?;
     acts::heal(&mut show, &cluster)?;
+    systems.kill_one(&mut show, &cluster)?;
     acts::kill_in_a_burst(&mut show, &mut cluster)?;
     let good = acts::compare(&mut show, &cluster)?;
+    let good = systems.compare(&mut show, &cluster)? && good;
     finish(&mut show, cluster, args.keep);
     show.done();
     Ok(good)

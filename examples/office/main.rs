@@ -33,9 +33,6 @@ use secrets::Secrets;
 use store::Store;
 use web::{Chaos, Office};
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Shows how an office's own system works with Fasti: takes deliveries, and posts changes.
 #[derive(Debug, Parser)]
 struct Args {
@@ -81,7 +78,7 @@ fn share(text: &str) -> Result<f64, String> {
 }
 
 #[tokio::main]
-async fn main() -> ExitCode {
+pub(crate) async fn main() -> ExitCode {
     match run(Args::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

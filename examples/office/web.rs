@@ -18,9 +18,9 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_blocking;
 
-use crate::node::Node;
-use crate::secrets::Secrets;
-use crate::store::Store;
+use super::node::Node;
+use super::secrets::Secrets;
+use super::store::Store;
 
 /// The largest body: many times an event.
 const BODY_BYTES_MAX: usize = 4 << 20;

@@ -98,6 +98,8 @@ pub(crate) struct Gossip {
     gaps: BTreeMap<OfficeId, Instant>,
     notices_due: Option<Instant>,
     notices_pause: Instant,
+    /// We heard what we said before our disk was restored.
+    pub(crate) heard_own: bool,
     save_due: Option<Instant>,
     /// How many entries we held when we last acknowledged.
     acknowledged: Option<Index>,
@@ -135,6 +137,7 @@ impl Gossip {
             // Whoever is there to hear them makes them due.
             notices_due: None,
             notices_pause: now.monotonic,
+            heard_own: false,
             save_due: None,
             acknowledged: None,
             addresses: Vec::new(),

@@ -416,7 +416,7 @@ impl Core {
 
     /// Tells others how the external systems fare, not too often: each time costs a sync and a signature.
     fn say_systems(&mut self, now: Now) {
-        self.systems_news |= self.outbox.take_news();
+        self.systems_news |= self.outbox.take_news() | std::mem::take(&mut self.gossip.heard_own);
         if self.systems_news && self.systems_due <= now.monotonic && !self.ledger.stale {
             self.systems_news = false;
             self.systems_due = now.monotonic.after(SYSTEMS_PAUSE);

@@ -329,6 +329,9 @@ pub struct RunArgs {
     /// address that all of them can reach
     #[arg(long)]
     pub relay: bool,
+    /// Deliver to external systems at public addresses alone: not to this machine, nor within private networks
+    #[arg(long)]
+    pub public_targets_only: bool,
     /// Where to serve HTTP; port 0 picks a free one. On another address than this machine's own (127.0.0.1,
     /// ::1) it is HTTPS, with a certificate that the node makes unless --tls-cert names one
     #[arg(long, default_value = "127.0.0.1:8377", value_name = "ADDR")]

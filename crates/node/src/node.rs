@@ -60,6 +60,7 @@ pub(crate) struct Settings {
     pub(crate) listen: Vec<net::Multiaddr>,
     pub(crate) announce: Vec<net::Multiaddr>,
     pub(crate) relay: bool,
+    pub(crate) reach: Reach,
     pub(crate) http: Http,
 }
 
@@ -79,7 +80,7 @@ const RENEWAL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Runs a node until `stop` completes.
 pub(crate) async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-    let Settings { dir, listen, announce, relay, http } = settings;
+    let Settings { dir, listen, announce, relay, http, reach } = settings;
     keys::keep_private(&dir)?;
     let mut store = Store::open(&dir)?;
     rotate::use_successor(&mut store, &dir)?;
@@ -118,7 +119,7 @@ pub(crate) async fn run(settings: Settings, stop: impl Future<Output = ()>) -> a
     config.mdns = std::env::var_os("FASTI_NO_MDNS").is_none();
     let (network, events) = net::start(config).await?;
 
-    let (deliverer, tried) = Deliverer::new(Reach::Any);
+    let (deliverer, tried) = Deliverer::new(reach);
     let shared = Arc::new(Shared::new(
         core.office(),
         Arc::clone(&store),

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context as _;
+use fasti_delivery::Reach;
 use fasti_net::Multiaddr;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -29,7 +30,9 @@ pub(crate) fn run(dir: &Path, args: &RunArgs) -> anyhow::Result<()> {
         tls: args.tls_cert.clone().zip(args.tls_key.clone()),
         behind_proxy: args.http_behind_proxy,
     };
-    let settings = Settings { dir: dir.to_owned(), listen, announce, relay: args.relay, http };
+    let reach = if args.public_targets_only { Reach::Public } else { Reach::Any };
+    let relay = args.relay;
+    let settings = Settings { dir: dir.to_owned(), listen, announce, relay, http, reach };
     // The work is the engine's, which has a thread of its own: here bytes are moved, and each hop from one
     // thread to another would cost more than what it shares out.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -125,6 +125,7 @@ impl Gossip {
             self.acknowledged = None;
             self.acknowledge(ledger, now);
             self.say_presence(ledger, now);
+            self.heard_own = true;
             self.notices_soon(ledger, now);
         }
         if !learnt {
