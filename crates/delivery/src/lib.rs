@@ -5,9 +5,13 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod address;
 mod envelope;
 mod http;
+mod link;
+mod rabbitmq;
 mod reach;
+mod tls;
 mod webhook;
 
 use std::collections::BTreeMap;
@@ -17,6 +21,7 @@ use fasti_core::outbox::{Attempt, Outcome, Subscription, SubscriptionId, Target,
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+use crate::rabbitmq::RabbitMq;
 pub use crate::reach::Reach;
 use crate::webhook::Webhook;
 
@@ -42,34 +47,40 @@ impl TargetError {
 
 /// A system, and what there is of connections with it.
 enum System {
-    Webhook(Webhook),
+    Webhook(Box<Webhook>),
+    RabbitMq(Box<RabbitMq>),
 }
 
 impl System {
     fn new(target: &Target, reach: Reach) -> Result<Self, TargetError> {
         match target.scheme() {
-            "http" | "https" => Webhook::new(target, reach).map(Self::Webhook),
-            _ => Err(TargetError::url(
-                "expected a URL such as https://crm.example.org/fasti (a webhook)",
-            )),
+            "http" | "https" => Webhook::new(target, reach).map(|it| Self::Webhook(Box::new(it))),
+            "amqp" | "amqps" => RabbitMq::new(target, reach).map(|it| Self::RabbitMq(Box::new(it))),
+            _ => Err(TargetError::url(format!(
+                "expected a URL such as https://crm.example.org/fasti (a webhook) or {} (RabbitMQ)",
+                rabbitmq::EXAMPLE,
+            ))),
         }
     }
 
     async fn deliver(&self, attempt: &Attempt) -> Outcome {
         match self {
             Self::Webhook(it) => it.deliver(attempt).await,
+            Self::RabbitMq(it) => it.deliver(attempt).await,
         }
     }
 
     async fn test(&self, subscription: &Subscription) -> Result<String, String> {
         match self {
             Self::Webhook(it) => it.test(subscription).await,
+            Self::RabbitMq(it) => it.test().await,
         }
     }
 
     fn shown(&self) -> Value {
         match self {
             Self::Webhook(it) => it.shown(),
+            Self::RabbitMq(it) => it.shown(),
         }
     }
 }
