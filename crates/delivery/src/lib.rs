@@ -9,6 +9,7 @@ mod address;
 mod envelope;
 mod http;
 mod link;
+mod nats;
 mod rabbitmq;
 mod reach;
 mod tls;
@@ -21,6 +22,7 @@ use fasti_core::outbox::{Attempt, Outcome, Subscription, SubscriptionId, Target,
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+use crate::nats::Nats;
 use crate::rabbitmq::RabbitMq;
 pub use crate::reach::Reach;
 use crate::webhook::Webhook;
@@ -49,6 +51,7 @@ impl TargetError {
 enum System {
     Webhook(Box<Webhook>),
     RabbitMq(Box<RabbitMq>),
+    Nats(Box<Nats>),
 }
 
 impl System {
@@ -56,9 +59,11 @@ impl System {
         match target.scheme() {
             "http" | "https" => Webhook::new(target, reach).map(|it| Self::Webhook(Box::new(it))),
             "amqp" | "amqps" => RabbitMq::new(target, reach).map(|it| Self::RabbitMq(Box::new(it))),
+            "nats" | "tls" => Nats::new(target, reach).map(|it| Self::Nats(Box::new(it))),
             _ => Err(TargetError::url(format!(
-                "expected a URL such as https://crm.example.org/fasti (a webhook) or {} (RabbitMQ)",
+                "expected a URL such as https://crm.example.org/fasti (a webhook), {} (RabbitMQ) or {} (NATS JetStream)",
                 rabbitmq::EXAMPLE,
+                nats::EXAMPLE,
             ))),
         }
     }
@@ -67,6 +72,7 @@ impl System {
         match self {
             Self::Webhook(it) => it.deliver(attempt).await,
             Self::RabbitMq(it) => it.deliver(attempt).await,
+            Self::Nats(it) => it.deliver(attempt).await,
         }
     }
 
@@ -74,6 +80,7 @@ impl System {
         match self {
             Self::Webhook(it) => it.test(subscription).await,
             Self::RabbitMq(it) => it.test().await,
+            Self::Nats(it) => it.test().await,
         }
     }
 
@@ -81,6 +88,7 @@ impl System {
         match self {
             Self::Webhook(it) => it.shown(),
             Self::RabbitMq(it) => it.shown(),
+            Self::Nats(it) => it.shown(),
         }
     }
 }
