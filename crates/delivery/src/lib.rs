@@ -8,11 +8,13 @@
 mod address;
 mod envelope;
 mod http;
+mod kafka;
 mod link;
 mod nats;
 mod rabbitmq;
 mod reach;
 mod tls;
+mod tunnel;
 mod webhook;
 
 use std::collections::BTreeMap;
@@ -22,6 +24,7 @@ use fasti_core::outbox::{Attempt, Outcome, Subscription, SubscriptionId, Target,
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+use crate::kafka::Kafka;
 use crate::nats::Nats;
 use crate::rabbitmq::RabbitMq;
 pub use crate::reach::Reach;
@@ -52,6 +55,7 @@ enum System {
     Webhook(Box<Webhook>),
     RabbitMq(Box<RabbitMq>),
     Nats(Box<Nats>),
+    Kafka(Box<Kafka>),
 }
 
 impl System {
@@ -60,10 +64,12 @@ impl System {
             "http" | "https" => Webhook::new(target, reach).map(|it| Self::Webhook(Box::new(it))),
             "amqp" | "amqps" => RabbitMq::new(target, reach).map(|it| Self::RabbitMq(Box::new(it))),
             "nats" | "tls" => Nats::new(target, reach).map(|it| Self::Nats(Box::new(it))),
+            "kafka" | "kafka+tls" => Kafka::new(target, reach).map(|it| Self::Kafka(Box::new(it))),
             _ => Err(TargetError::url(format!(
-                "expected a URL such as https://crm.example.org/fasti (a webhook), {} (RabbitMQ) or {} (NATS JetStream)",
+                "expected a URL such as https://crm.example.org/fasti (a webhook), {} (RabbitMQ), {} (NATS JetStream) or {} (Kafka)",
                 rabbitmq::EXAMPLE,
                 nats::EXAMPLE,
+                kafka::EXAMPLE,
             ))),
         }
     }
@@ -73,6 +79,7 @@ impl System {
             Self::Webhook(it) => it.deliver(attempt).await,
             Self::RabbitMq(it) => it.deliver(attempt).await,
             Self::Nats(it) => it.deliver(attempt).await,
+            Self::Kafka(it) => it.deliver(attempt).await,
         }
     }
 
@@ -81,6 +88,7 @@ impl System {
             Self::Webhook(it) => it.test(subscription).await,
             Self::RabbitMq(it) => it.test().await,
             Self::Nats(it) => it.test().await,
+            Self::Kafka(it) => it.test().await,
         }
     }
 
@@ -89,6 +97,7 @@ impl System {
             Self::Webhook(it) => it.shown(),
             Self::RabbitMq(it) => it.shown(),
             Self::Nats(it) => it.shown(),
+            Self::Kafka(it) => it.shown(),
         }
     }
 }
