@@ -7,6 +7,7 @@
 
 mod address;
 mod envelope;
+mod folder;
 mod http;
 mod kafka;
 mod link;
@@ -24,6 +25,7 @@ use fasti_core::outbox::{Attempt, Outcome, Subscription, SubscriptionId, Target,
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+use crate::folder::Folder;
 use crate::kafka::Kafka;
 use crate::nats::Nats;
 use crate::rabbitmq::RabbitMq;
@@ -56,6 +58,7 @@ enum System {
     RabbitMq(Box<RabbitMq>),
     Nats(Box<Nats>),
     Kafka(Box<Kafka>),
+    Folder(Folder),
 }
 
 impl System {
@@ -65,11 +68,14 @@ impl System {
             "amqp" | "amqps" => RabbitMq::new(target, reach).map(|it| Self::RabbitMq(Box::new(it))),
             "nats" | "tls" => Nats::new(target, reach).map(|it| Self::Nats(Box::new(it))),
             "kafka" | "kafka+tls" => Kafka::new(target, reach).map(|it| Self::Kafka(Box::new(it))),
+            "file" => Folder::new(target, reach).map(Self::Folder),
             _ => Err(TargetError::url(format!(
-                "expected a URL such as https://crm.example.org/fasti (a webhook), {} (RabbitMQ), {} (NATS JetStream) or {} (Kafka)",
+                "expected a URL such as https://crm.example.org/fasti (a webhook), {} (RabbitMQ), \
+                 {} (NATS JetStream), {} (Kafka) or {} (a folder)",
                 rabbitmq::EXAMPLE,
                 nats::EXAMPLE,
                 kafka::EXAMPLE,
+                folder::EXAMPLE
             ))),
         }
     }
@@ -80,6 +86,7 @@ impl System {
             Self::RabbitMq(it) => it.deliver(attempt).await,
             Self::Nats(it) => it.deliver(attempt).await,
             Self::Kafka(it) => it.deliver(attempt).await,
+            Self::Folder(it) => it.deliver(attempt).await,
         }
     }
 
@@ -89,6 +96,7 @@ impl System {
             Self::RabbitMq(it) => it.test().await,
             Self::Nats(it) => it.test().await,
             Self::Kafka(it) => it.test().await,
+            Self::Folder(it) => it.test().await,
         }
     }
 
@@ -98,6 +106,7 @@ impl System {
             Self::RabbitMq(it) => it.shown(),
             Self::Nats(it) => it.shown(),
             Self::Kafka(it) => it.shown(),
+            Self::Folder(it) => it.shown(),
         }
     }
 }
