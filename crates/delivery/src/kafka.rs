@@ -199,9 +199,11 @@ impl Kafka {
             | KrafkaError::Broker { code: ErrorCode::UnknownTopicOrPartition, .. } => {
                 self.no_topic()
             }
-            KrafkaError::Auth { .. } => {
-                format!("the brokers refuse the user or the password: {}", causes(error))
-            }
+            KrafkaError::Auth { .. } => format!(
+                "the brokers refuse the log-in, that is user, password, or sasl, which is one of plain, \
+                 scram-sha-256 and scram-sha-512: {}",
+                causes(error)
+            ),
             KrafkaError::Broker { code: ErrorCode::TopicAuthorizationFailed, .. } => {
                 format!("the user may not write to the topic {}: permit it", self.topic)
             }

@@ -106,6 +106,15 @@ async fn what_is_confirmed_is_in_the_topic_in_order_and_what_is_not_says_why() {
     missing.confirmed(delivery("c", 3)).await;
     assert_eq!(kafka.read("later").await.len(), 1);
 
+    // A broker that knows no users lets none in.
+    let url = kafka.url("fasti").replace("://", "://anna:hunter2@");
+    for sasl in ["plain", "scram-sha-256", "scram-sha-512"] {
+        let options = json!({ "timeout_s": 2, "sasl": sasl });
+        let problem = Subscriber::new(&url, &options).failure(delivery("d", 4)).await;
+        assert!(problem.contains("refuse the log-in"), "{problem}");
+        assert!(!problem.contains("hunter2"), "{problem}");
+    }
+
     // Where a node may not go.
     let mut outside = Subscriber::within(Reach::Public, &kafka.url("fasti"), &options);
     let problem = outside.failure(delivery("e", 5)).await;
