@@ -2,7 +2,6 @@
 //! bound, within a time.
 
 use std::error::Error;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,13 +12,10 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::time::{Instant, timeout_at};
 
-use crate::TargetError;
 use crate::reach::Reach;
+use crate::{TargetError, tls};
 
 /// Before a connection is given up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -52,29 +48,7 @@ impl Http {
         ca: Option<&str>,
         timeout: Duration,
     ) -> Result<Self, TargetError> {
-        let mut roots = RootCertStore::empty();
-        match ca {
-            Some(pem) => {
-                for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-                    let added = certificate.map_err(|it| it.to_string());
-                    let added = added.and_then(|it| roots.add(it).map_err(|it| it.to_string()));
-                    added.map_err(|error| {
-                        TargetError::new("ca", format!("no certificate in PEM: {error}"))
-                    })?;
-                }
-                if roots.is_empty() {
-                    return Err(TargetError::new("ca", "expected certificates in PEM"));
-                }
-            }
-            None => drop(
-                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs),
-            ),
-        }
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls =
-            ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let tls = tls.map_err(|error| TargetError::url(error.to_string()))?;
-        let tls = tls.with_root_certificates(roots).with_no_client_auth();
+        let tls = tls::config(ca)?;
         let mut tcp = HttpConnector::new_with_resolver(reach);
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
@@ -109,7 +83,8 @@ impl Http {
         let until = Instant::now() + self.timeout;
         let response = timeout_at(until, self.client.request(request)).await;
         let response = response.map_err(|_| format!("no answer within {seconds} s"))?;
-        let (parts, body) = response.map_err(|error| causes(&error))?.into_parts();
+        let (parts, body) =
+            response.map_err(|error| causes(error.source().unwrap_or(&error)))?.into_parts();
         // Whatever becomes of the body, the status was said: a receiver that confirmed has the delivery.
         let mut read = Vec::new();
         let _ = timeout_at(until, read_up_to(body_max, body, &mut read)).await;
@@ -136,9 +111,9 @@ pub(crate) fn parse(url: &str) -> Result<Uri, TargetError> {
 }
 
 /// An error and what led to it: the client's own words say little.
-fn causes(error: &(dyn Error + 'static)) -> String {
-    let mut all: Vec<String> = Vec::new();
-    let mut next = Some(error.source().unwrap_or(error));
+pub(crate) fn causes(error: &(dyn Error + 'static)) -> String {
+    let mut all = vec![error.to_string()];
+    let mut next = error.source();
     while let Some(cause) = next {
         let text = cause.to_string();
         // Many say again what their cause says.

@@ -5,9 +5,17 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod address;
 mod envelope;
+mod folder;
 mod http;
+mod kafka;
+mod link;
+mod nats;
+mod rabbitmq;
 mod reach;
+mod tls;
+mod tunnel;
 mod webhook;
 
 use std::collections::BTreeMap;
@@ -18,6 +26,10 @@ use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
+use crate::folder::Folder;
+use crate::kafka::Kafka;
+use crate::nats::Nats;
+use crate::rabbitmq::RabbitMq;
 pub use crate::reach::Reach;
 use crate::webhook::Webhook;
 
@@ -43,34 +55,59 @@ impl TargetError {
 
 /// A system, and what there is of connections with it.
 enum System {
-    Webhook(Webhook),
+    Webhook(Box<Webhook>),
+    RabbitMq(Box<RabbitMq>),
+    Nats(Box<Nats>),
+    Kafka(Box<Kafka>),
+    Folder(Folder),
 }
 
 impl System {
     fn new(target: &Target, reach: Reach) -> Result<Self, TargetError> {
         match target.scheme() {
-            "http" | "https" => Webhook::new(target, reach).map(Self::Webhook),
-            _ => Err(TargetError::url(
-                "expected a URL such as https://crm.example.org/fasti (a webhook)",
-            )),
+            "http" | "https" => Webhook::new(target, reach).map(|it| Self::Webhook(Box::new(it))),
+            "amqp" | "amqps" => RabbitMq::new(target, reach).map(|it| Self::RabbitMq(Box::new(it))),
+            "nats" | "tls" => Nats::new(target, reach).map(|it| Self::Nats(Box::new(it))),
+            "kafka" | "kafka+tls" => Kafka::new(target, reach).map(|it| Self::Kafka(Box::new(it))),
+            "file" => Folder::new(target, reach).map(Self::Folder),
+            _ => Err(TargetError::url(format!(
+                "expected a URL such as https://crm.example.org/fasti (a webhook), {} (RabbitMQ), \
+                 {} (NATS JetStream), {} (Kafka) or {} (a folder)",
+                rabbitmq::EXAMPLE,
+                nats::EXAMPLE,
+                kafka::EXAMPLE,
+                folder::EXAMPLE
+            ))),
         }
     }
 
     async fn deliver(&self, attempt: &Attempt) -> Outcome {
         match self {
             Self::Webhook(it) => it.deliver(attempt).await,
+            Self::RabbitMq(it) => it.deliver(attempt).await,
+            Self::Nats(it) => it.deliver(attempt).await,
+            Self::Kafka(it) => it.deliver(attempt).await,
+            Self::Folder(it) => it.deliver(attempt).await,
         }
     }
 
     async fn test(&self, subscription: &Subscription) -> Result<String, String> {
         match self {
             Self::Webhook(it) => it.test(subscription).await,
+            Self::RabbitMq(it) => it.test().await,
+            Self::Nats(it) => it.test().await,
+            Self::Kafka(it) => it.test().await,
+            Self::Folder(it) => it.test().await,
         }
     }
 
     fn shown(&self) -> Value {
         match self {
             Self::Webhook(it) => it.shown(),
+            Self::RabbitMq(it) => it.shown(),
+            Self::Nats(it) => it.shown(),
+            Self::Kafka(it) => it.shown(),
+            Self::Folder(it) => it.shown(),
         }
     }
 }

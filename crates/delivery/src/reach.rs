@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use hyper_util::client::legacy::connect::dns::Name;
+use tokio::net::TcpStream;
 use tower_service::Service;
 
 /// To which addresses deliveries go.
@@ -58,6 +59,25 @@ impl Reach {
             Some(problem) => Err(io::Error::other(problem)),
             None => Ok(found),
         }
+    }
+}
+
+impl Reach {
+    /// A connection with a host, for people where there is none.
+    pub(crate) async fn dial(self, host: &str, port: u16) -> Result<TcpStream, String> {
+        let found = self.resolve(host, port).await.map_err(|error| format!("{host}: {error}"))?;
+        let mut problem = format!("{host} has no address");
+        for address in found {
+            match TcpStream::connect(address).await {
+                Ok(stream) => {
+                    // Without it nothing is lost but some time.
+                    drop(stream.set_nodelay(true));
+                    return Ok(stream);
+                }
+                Err(error) => problem = format!("{host}:{port} can not be reached: {error}"),
+            }
+        }
+        Err(problem)
     }
 }
 
