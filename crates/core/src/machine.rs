@@ -295,7 +295,7 @@ impl Core {
             },
             Input::Congested(peer) => gossip.congested(ledger, peer),
             Input::Listening(addresses) => gossip.listening(ledger, now, addresses),
-            Input::Tried(tried) => self.outbox.tried(now, tried),
+            Input::Tried(tried) => self.outbox.tried(ledger, now, tried),
             Input::Tick => {}
         }
         self.gossip.tick(&mut self.ledger, now);
@@ -682,7 +682,7 @@ impl Core {
             }
             Command::Target { system } => self.outbox.subscription(&system).map(Answer::Target),
             Command::Replay(replay) => {
-                self.outbox.replay(ledger, now, replay).map(Answer::Replayed)
+                self.outbox.replay(ledger, gossip, now, replay).map(Answer::Replayed)
             }
             Command::Deliveries(query) => {
                 let (deliveries, more) = self.outbox.deliveries(&query)?;
