@@ -264,6 +264,7 @@ impl Ledger {
         } else if changed {
             let uids = [&before, &row.applied].into_iter().flatten().flat_map(|it| &it.uids);
             self.changed.extend(uids.cloned());
+            self.changed.extend(Appended::of(u64::from(index), &row).uids);
         }
         if changed {
             self.writes.push(Write::Entry { index: u64::from(index), row });

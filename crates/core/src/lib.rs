@@ -83,5 +83,7 @@ pub use ids::{
 };
 pub use machine::{Config, Core, Input, Load, check_name, found};
 pub use opening::{OpenError, Stored};
+#[cfg(feature = "mutations")]
+pub use outbox::mutation as outbox_mutation;
 pub use step::{Effect, Kept, RequestId, Step, Write};
 pub use time::{Instant, Now};

@@ -303,7 +303,7 @@ impl Core {
             },
             Input::Congested(peer) => gossip.congested(ledger, peer),
             Input::Listening(addresses) => gossip.listening(ledger, now, addresses),
-            Input::Tried(tried) => self.outbox.tried(now, tried),
+            Input::Tried(tried) => self.outbox.tried(ledger, now, tried),
             Input::Tick => {}
         }
         self.gossip.tick(&mut self.ledger, now);
@@ -713,7 +713,7 @@ impl Core {
                 reach.map(Answer::Reach).ok_or(CommandError::UnknownPolicy(policy))
             }
             Command::Replay(replay) => {
-                self.outbox.replay(ledger, now, replay).map(Answer::Replayed)
+                self.outbox.replay(ledger, gossip, now, replay).map(Answer::Replayed)
             }
             Command::Deliveries(query) => {
                 let (deliveries, more) = self.outbox.deliveries(&query)?;

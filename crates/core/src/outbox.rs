@@ -10,6 +10,11 @@
 mod answers;
 mod delivery;
 mod finality;
+#[cfg(not(feature = "mutations"))]
+#[allow(unreachable_pub)]
+mod mutation;
+#[cfg(feature = "mutations")]
+pub mod mutation;
 mod owed;
 mod status;
 mod subscription;
@@ -90,8 +95,15 @@ struct Slot {
     owed: Owed,
     /// When it is to be tried, unless it is dead.
     due: Instant,
-    /// The version that is on its way.
-    flying: Option<u64>,
+    flying: Option<Flight>,
+}
+
+/// A state that is on its way.
+#[derive(Clone)]
+struct Flight {
+    version: u64,
+    kind: String,
+    state: DeliveryState,
 }
 
 /// A subscription with what is owed to it.
@@ -145,9 +157,12 @@ impl Line {
     /// Keeps what is owed of an event, in place of what was.
     fn put(&mut self, uid: &str, owed: Owed, due: Instant) {
         let flying = self.take(uid).and_then(|it| it.flying);
-        match (owed.dead, flying) {
+        match (owed.dead, &flying) {
             (Some(_), _) => self.dead += 1,
             (None, None) => drop(self.ready.insert((due, uid.to_owned()))),
+            (None, Some(_)) if mutation::is(mutation::Mutation::Overtake) => {
+                self.ready.insert((due, uid.to_owned()));
+            }
             (None, Some(_)) => {}
         }
         self.flying += usize::from(flying.is_some());
@@ -163,7 +178,7 @@ impl Line {
     }
 
     /// What is to be tried next.
-    fn launch(&mut self, now: Now) -> Option<String> {
+    fn next(&mut self, now: Now) -> Option<String> {
         let most = if self.breaker.is_open() { 1 } else { FLYING_MAX };
         if self.subscription.pause.is_some()
             || now.monotonic < self.rests_until
@@ -173,16 +188,15 @@ impl Line {
         }
         let uid = self.ready.first().filter(|(due, _)| *due <= now.monotonic)?.1.clone();
         self.ready.pop_first();
-        let slot = self.slots.get_mut(&uid)?;
-        slot.flying = Some(slot.owed.version);
-        self.flying += 1;
         Some(uid)
     }
 
-    /// Says what kind of change made an event due.
-    fn name(&mut self, uid: &str, kind: &str) {
-        if let Some(slot) = self.slots.get_mut(uid) {
-            kind.clone_into(&mut slot.owed.kind);
+    /// An event's state is on its way.
+    fn launch(&mut self, delivery: &Delivery) {
+        if let Some(slot) = self.slots.get_mut(&delivery.uid) {
+            let Delivery { version, kind, state, .. } = delivery;
+            slot.flying = Some(Flight { version: *version, kind: kind.clone(), state: *state });
+            self.flying += 1;
         }
     }
 
@@ -303,6 +317,10 @@ impl Outbox {
                 line.put(uid, owed, now.monotonic);
             }
             self.writes.push(Write::Version(self.version));
+            // So is whatever is new; else it would be told to be final until somebody looks.
+            if !self.watched.contains_key(uid) {
+                self.watch(uid, DeliveryState::Tentative, true);
+            }
         }
     }
 
@@ -382,7 +400,10 @@ impl Outbox {
             ledger.bookings.refresh();
             let finality = Finality::of_all(ledger, gossip, &uids);
             for uid in &uids {
-                let standing = Standing::of(ledger, uid, finality.of(ledger, uid));
+                // As others were told, until all are told that it is more final now.
+                let watched = self.watched.get(uid).copied();
+                let state = watched.unwrap_or_else(|| finality.of(ledger, uid));
+                let standing = Standing::of(ledger, uid, state);
                 let line = &self.lines[&id];
                 let is_wanted = standing.changed >= backlog.since
                     && !line.slots.contains_key(uid)
@@ -435,22 +456,25 @@ impl Outbox {
         let source = (ledger.network, ledger.office());
         let mut attempts = Vec::new();
         for line in self.lines.values_mut() {
-            while let Some(uid) = line.launch(now) {
+            while let Some(uid) = line.next(now) {
                 ledger.settle(&uid);
                 let state = self.watched.get(&uid).copied().unwrap_or(DeliveryState::Settled);
                 let standing = Standing::of(ledger, &uid, state);
                 let subscription = Arc::clone(&line.subscription);
-                if line.slots[&uid].owed.kind == UNSEEN {
+                let Some(slot) = line.slots.get_mut(&uid) else { continue };
+                if slot.owed.kind == UNSEEN {
                     let facts = standing.facts(true);
                     if !subscription.filter.matches(&facts) {
                         line.take(&uid);
                         self.writes.push(Write::Owed(subscription.id, uid, None));
                         continue;
                     }
-                    line.name(&uid, facts.kind);
+                    facts.kind.clone_into(&mut slot.owed.kind);
+                    let named = Some(slot.owed.clone());
+                    self.writes.push(Write::Owed(subscription.id, uid.clone(), named));
                 }
-                let owed = &line.slots[&uid].owed;
-                let delivery = standing.delivery(source, &subscription, &uid, owed);
+                let delivery = standing.delivery(source, &subscription, &uid, &slot.owed);
+                line.launch(&delivery);
                 attempts.push(Attempt { subscription, delivery });
             }
         }
@@ -458,19 +482,16 @@ impl Outbox {
     }
 
     /// Takes what came of an attempt.
-    pub(crate) fn tried(&mut self, now: Now, tried: Tried) {
+    pub(crate) fn tried(&mut self, ledger: &mut Ledger, now: Now, tried: Tried) {
         let Tried { subscription: id, uid, version, outcome } = tried;
         let Some(line) = self.lines.get_mut(&id) else { return };
         let Some(slot) = line.slots.get_mut(&uid) else { return };
         // Of an attempt from before the core was opened again only the present version says something.
-        match slot.flying {
-            Some(flying) if flying == version => {
-                slot.flying = None;
-                line.flying -= 1;
-            }
-            Some(_) => return,
-            None if slot.owed.version == version => {}
-            None => return,
+        let flight = slot.flying.take_if(|it| it.version == version);
+        match (&flight, &slot.flying) {
+            (Some(_), _) => line.flying -= 1,
+            (None, None) if slot.owed.version == version => {}
+            (None, _) => return,
         }
         let (mut owed, is_newest) = (slot.owed.clone(), slot.owed.version == version);
         let mut due = now.monotonic;
@@ -479,14 +500,19 @@ impl Outbox {
                 line.breaker.succeeded();
                 line.problem.clear();
                 line.confirmed += 1;
-                let state = self.watched.get(&uid).copied().unwrap_or(DeliveryState::Settled);
                 let attempts = owed.attempts + 1;
-                let kind = owed.kind.clone();
+                let Flight { kind, state, .. } = flight.unwrap_or_else(|| {
+                    ledger.settle(&uid);
+                    let state = self.watched.get(&uid).copied().unwrap_or(DeliveryState::Settled);
+                    let standing = Standing::of(ledger, &uid, state);
+                    let state = standing.state_for(&line.subscription);
+                    Flight { version, kind: owed.kind.clone(), state }
+                });
                 let applied = applied.map(|it| shortened(it, PROBLEM_BYTES_MAX));
                 let row =
                     Confirmed { version, kind, state, at: now.wall, attempts, applied, receipt };
                 self.writes.push(Write::Confirmed(id, uid.clone(), row));
-                if is_newest {
+                if is_newest || mutation::is(mutation::Mutation::ConfirmOld) {
                     line.take(&uid);
                     self.writes.push(Write::Owed(id, uid, None));
                     return;

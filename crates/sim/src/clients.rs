@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::entries::Entries;
 use crate::forge::MARK;
+use crate::operators::Operation;
 use crate::oracle::{Broken, Invariant};
 use crate::world::{Happening, MILLISECOND, SECOND, World};
 
@@ -23,6 +24,7 @@ pub(crate) enum Part {
     FormerMembers,
     Policies,
     Resources,
+    Bookings,
     /// The status once more: whether nothing was written while the others were asked for.
     StatusAfter,
 }
@@ -56,6 +58,10 @@ pub(crate) enum Asked {
     View(Part),
     /// Whether it knows that all hold all.
     Acknowledged,
+    /// Part of the calendar, for what systems must have.
+    Calendar(Part),
+    /// Something about external systems.
+    Operation(Operation),
     /// Somebody's membership to end.
     Remove,
     /// To be succeeded by a new key.
@@ -284,6 +290,8 @@ impl World {
                 | Asked::Decision),
                 reply,
             ) => self.told_of_bookings(at, asked, reply)?,
+            (Asked::Operation(what), reply) => self.told_operator(at, what, reply)?,
+            (Asked::Calendar(part), Ok(answer)) => self.told_calendar(at, part, answer),
             (Asked::Acknowledged, Ok(Answer::Status(status))) => {
                 self.told_acknowledged(at, &status)?;
             }

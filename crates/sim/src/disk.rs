@@ -161,6 +161,11 @@ impl Disk {
         numbers.all(|number| self.holds(number))
     }
 
+    /// Subscriptions, and what is owed to them.
+    pub(crate) fn outbox(&self) -> &StoredOutbox {
+        &self.outbox
+    }
+
     /// The node can't know any more which log it was writing.
     pub(crate) fn judges_again(&self) -> bool {
         self.judge_again

@@ -40,6 +40,7 @@ impl World {
         }
         self.some_time(scenario.clients.book_every_ms * MILLISECOND, Happening::Book);
         self.some_time(scenario.clients.decide_every_ms * MILLISECOND, Happening::Decide);
+        self.some_time(scenario.systems.operate_every_ms * MILLISECOND, Happening::Operate);
         self.some_time(faults.crash_every_seconds * SECOND, Happening::Crash);
         self.some_time(
             faults.partition_every_seconds * SECOND,
@@ -122,6 +123,7 @@ impl World {
             backup.forget_incarnation();
         }
         self.forget_claims(at, &backup);
+        self.forget_deliveries(at, &backup);
         if backup.rows.len() < self.offices[at].disk.rows.len() {
             self.promises.breaks_word(self.offices[at].id);
         }

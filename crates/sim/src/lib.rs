@@ -20,6 +20,8 @@
 //!    acknowledges what is not durable.
 //! 4. What anybody called settled is held, there and wherever as much is known, unless a promise was broken on which
 //!    it hangs; and never is more held than fits.
+//! 5. What an external system wants is owed to it until it confirmed that version, or somebody ended it; versions rise;
+//!    one attempt for an event is under way at a time; in the end each system has what its office shows.
 //! 6. Nothing that a peer sends stops a node, makes it keep more than the limits say, or makes the network talk for
 //!    ever. Nobody believes of an honest office that it holds what it doesn't.
 //! 7. What removals cut off shows nowhere, and what they don't counts; an admin always remains; whom nobody removed
@@ -38,11 +40,13 @@
 //! | `network` | links, latency, loss, partitions |
 //! | `clients` | the people who edit, and what they were answered |
 //! | `bookers` | those who book, and decide about resources and policies |
+//! | `operators`, `systems` | those who subscribe external systems; what these do about what they are told |
 //! | `faults` | crashes, partitions, garbage, clock jumps, joins |
 //! | `members` | removals, leaves, new keys |
 //! | `liars`, `forge` | members that lie; what they sign |
 //! | `oracle`, `standing` | what must hold; who belongs, and what counts of those who were removed |
 //! | `promises`, `reserved` | what follows from a settled booking; what entries say of resources |
+//! | `deliveries`, `delivered` | what is owed to external systems; what they must have in the end |
 //! | `setup` | the network as a run finds it |
 //! | `measure` | how fast changes get around, and how often each |
 //! | `mutation` | bugs made on purpose |
@@ -52,6 +56,8 @@
 
 mod bookers;
 mod clients;
+mod delivered;
+mod deliveries;
 mod dice;
 mod disk;
 mod entries;
@@ -64,6 +70,7 @@ mod memo;
 mod mutation;
 mod network;
 mod office;
+mod operators;
 mod oracle;
 mod promises;
 mod reserved;
@@ -71,6 +78,7 @@ mod run;
 mod scenario;
 mod setup;
 mod standing;
+mod systems;
 mod trace;
 mod world;
 

@@ -137,11 +137,14 @@ fn run_many(
     let start = wall();
     let end = minutes.map(|minutes| start + Duration::from_secs_f64(minutes * 60.0));
     let runs = AtomicU64::new(0);
-    let totals = Mutex::new([0; 5]);
+    let totals = Mutex::new([0; 9]);
     let done = |_: &Path, _: u64, outcome: &Outcome| {
         let Stats { booked, settled, kept, excused, displaced, .. } = outcome.stats;
+        let Stats { deliveries, confirmed, dead, replayed, .. } = outcome.stats;
+        let counts =
+            [booked, settled, kept, excused, displaced, deliveries, confirmed, dead, replayed];
         let mut totals = totals.lock().unwrap_or_else(PoisonError::into_inner);
-        for (total, count) in totals.iter_mut().zip([booked, settled, kept, excused, displaced]) {
+        for (total, count) in totals.iter_mut().zip(counts) {
             *total += count;
         }
         let count = runs.fetch_add(1, Ordering::Relaxed) + 1;
@@ -154,9 +157,13 @@ fn run_many(
     let failures = sweep(&plan, options, || end.is_some_and(|end| wall() >= end), done);
     let count = runs.into_inner();
     println!("\r{count} seeds, {:.0} a minute", per_minute(count, start));
-    let [booked, settled, kept, excused, displaced] = totals.into_inner().unwrap_or_default();
+    let [booked, settled, kept, excused, displaced, deliveries, confirmed, dead, replayed] =
+        totals.into_inner().unwrap_or_default();
     println!(
         "{booked} bookings; {settled} claims settled and looked for {kept} times; {excused} excused, of which {displaced} displaced"
+    );
+    println!(
+        "{deliveries} deliveries tried, {confirmed} confirmed; {dead} given up, {replayed} replayed"
     );
     for (path, failure) in &failures {
         println!("{failure}\nreplay: {}", failure.replay(path, mutation));

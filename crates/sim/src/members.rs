@@ -110,6 +110,7 @@ impl World {
         self.offices[new].disk = self.offices[old].disk.clone();
         self.offices[new].disk.forget_incarnation();
         self.watch.moved(old, new);
+        self.move_deliveries(old, new);
         self.stats.rotated += 1;
         self.open(new)?;
         let office = self.offices[old].id;

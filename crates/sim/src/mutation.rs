@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 use fasti_core::message::{Message, Part};
+use fasti_core::outbox::StoredOutbox;
 use fasti_core::row::Row;
 use fasti_core::statement::Statement;
 use fasti_core::{EntryHash, Input, OfficeId};
@@ -46,6 +47,18 @@ pub enum Mutation {
     /// A node answers whatever it can't read by a greeting, which is answered in turn: the network
     /// never falls silent (invariant 6).
     Chatter,
+    /// What is owed is forgotten in a restart (invariant 5).
+    ForgetOwed,
+    /// Which events were told to be tentative is forgotten in a restart: nobody is told that they are settled (invariant 5).
+    ForgetWatched,
+    /// Versions begin anew in a restart, where the clock has them (invariant 5).
+    VersionsFallBack,
+    /// A confirmation of an older state ends what is owed of the newer one (invariant 5).
+    #[cfg(feature = "mutations")]
+    ConfirmOld,
+    /// A newer state is sent while the older one is on its way (invariant 5).
+    #[cfg(feature = "mutations")]
+    Overtake,
     /// Bookings are settled though entries of a stakeholder's from before its acknowledgement are missing (invariant 4).
     #[cfg(feature = "mutations")]
     SettleOverGap,
@@ -82,10 +95,31 @@ impl Mutation {
         }
     }
 
+    /// The mistake that cores make over deliveries.
+    #[cfg(feature = "mutations")]
+    pub(crate) fn in_deliveries(self) -> Option<fasti_core::outbox_mutation::Mutation> {
+        use fasti_core::outbox_mutation::Mutation as Mistake;
+        match self {
+            Self::ConfirmOld => Some(Mistake::ConfirmOld),
+            Self::Overtake => Some(Mistake::Overtake),
+            _ => None,
+        }
+    }
+
+    /// What a core doesn't find on its disk.
+    pub(crate) fn forget(self, stored: &mut StoredOutbox) {
+        match self {
+            Self::ForgetOwed => stored.owed.clear(),
+            Self::ForgetWatched => stored.watched.clear(),
+            Self::VersionsFallBack => stored.version = 0,
+            _ => {}
+        }
+    }
+
     /// What the program has to be built with to make it.
     pub(crate) fn features(self) -> &'static str {
         #[cfg(feature = "mutations")]
-        if self.in_bookings().is_some() {
+        if self.in_bookings().is_some() || self.in_deliveries().is_some() {
             return " --features mutations";
         }
         ""

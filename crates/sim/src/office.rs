@@ -37,6 +37,8 @@ pub(crate) struct Office {
     pub(crate) signer: Signer,
     /// None while it is down.
     pub(crate) core: Option<Core>,
+    /// Counts crashes: what was on its way from an earlier process hears of it no more.
+    pub(crate) process: u32,
     /// Counts starts and crashes, so that what was planned for an earlier life is void.
     pub(crate) life: u32,
     pub(crate) disk: Disk,
@@ -93,6 +95,7 @@ impl World {
             id,
             signer,
             core: None,
+            process: 0,
             life: 0,
             disk_before: Disk::default(),
             backup: Disk::default(),
@@ -137,7 +140,8 @@ impl World {
         let mut config = Config::new(self.network, office.signer.clone(), seed);
         config.verifier = self.memo.clone();
         config.bootstrap = office.bootstrap.iter().map(|it| (*it, Vec::new())).collect();
-        let stored = Stored { kept, ..office.disk.stored() };
+        let mut stored = Stored { kept, ..office.disk.stored() };
+        self.mutation.forget(&mut stored.outbox);
         let rows = &office.disk.rows;
         // Whoever judges again reads them all together first, and then one by one.
         let doctored = match self.mutation.doctors() && stored.judge_again {
@@ -194,6 +198,7 @@ impl World {
         let office = &mut self.offices[at];
         office.core = None;
         office.life += 1;
+        office.process += 1;
         office.inbox.clear();
         office.wanted.clear();
         office.admits.clear();
@@ -204,11 +209,7 @@ impl World {
         } else if let Some(commit) = under_way
             && self.dice.chance(0.5)
         {
-            let office = &mut self.offices[at];
-            office
-                .disk
-                .commit(&mut self.shelf, &commit.writes, self.mutation)
-                .map_err(|detail| Broken::new(Invariant::AnsweredIsKept, detail))?;
+            self.commit(at, &commit.writes)?;
         }
         self.stats.crashes += 1;
         self.trace.note(self.now, at, "crashes", &[], String::new);
@@ -311,10 +312,7 @@ impl World {
         if self.mutation == Mutation::LyingDisk {
             office.disk_before = office.disk.clone();
         }
-        office
-            .disk
-            .commit(&mut self.shelf, &writes, self.mutation)
-            .map_err(|detail| Broken::new(Invariant::AnsweredIsKept, detail))?;
+        self.commit(at, &writes)?;
         self.stats.commits += 1;
         let now = self.now;
         self.trace.note(now, at, "durable", &(writes.len() as u64).to_le_bytes(), || {
@@ -323,6 +321,16 @@ impl World {
         self.note_durable(at, &writes);
         self.release(at, effects)?;
         if self.offices[at].inbox.is_empty() { Ok(()) } else { self.work(at) }
+    }
+
+    fn commit(&mut self, at: usize, writes: &[Write]) -> Result<(), Broken> {
+        self.check_transaction(at, writes)?;
+        self.offices[at]
+            .disk
+            .commit(&mut self.shelf, writes, self.mutation)
+            .map_err(|detail| Broken::new(Invariant::AnsweredIsKept, detail))?;
+        self.note_transaction(at, writes);
+        Ok(())
     }
 
     /// Carries out effects.
@@ -369,7 +377,8 @@ impl World {
                     self.want(at, neighbours.into_keys().collect());
                 }
                 // Everybody reaches everybody here, or nobody does.
-                Effect::Relays(_) | Effect::Appended(_) | Effect::Deliver(_) => {}
+                Effect::Relays(_) | Effect::Appended(_) => {}
+                Effect::Deliver(attempts) => self.attempt_all(at, attempts)?,
                 Effect::Alarm(text) => self.alarmed(at, text)?,
                 Effect::Reopen { unanswered, kept } => self.reopen(at, unanswered, kept)?,
             }

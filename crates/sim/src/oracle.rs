@@ -37,6 +37,9 @@ pub enum Invariant {
     AnsweredIsKept,
     /// 4: what was called settled is held, and never more than fits.
     SettledIsKept,
+    /// 5: what is owed to an external system is confirmed, pending or dead, and in the end it has what its office
+    /// shows.
+    NothingOwedVanishes,
     /// 6: nothing that comes from outside stops a node or makes it talk for ever.
     NothingStopsANode,
     /// 7: what a removed member writes later changes nothing; who is not removed stays a member, with what it
@@ -53,6 +56,7 @@ impl std::fmt::Display for Invariant {
             Self::AllAgreeInTheEnd => "invariant 2 (all agree in the end)",
             Self::AnsweredIsKept => "invariant 3 (what was answered is kept)",
             Self::SettledIsKept => "invariant 4 (what is settled is held)",
+            Self::NothingOwedVanishes => "invariant 5 (nothing owed vanishes)",
             Self::NothingStopsANode => "invariant 6 (nothing stops a node)",
             Self::RemovedCountsForNothing => "invariant 7 (who was removed counts for nothing)",
             Self::HonestRunsAreQuiet => "honest runs raise no alarm",

@@ -83,6 +83,11 @@ impl Promises {
         self.broken.insert(office);
     }
 
+    /// Whether a claim that was called settled may be displaced somewhere.
+    pub(crate) fn is_excused(&self, claim: &str) -> bool {
+        self.excused.contains(claim)
+    }
+
     /// How many claims were called settled, how many of them may be displaced, and how many were.
     pub(crate) fn counts(&self) -> [u64; 3] {
         [self.settled.len(), self.excused.len(), self.displaced.len()].map(|it| it as u64)

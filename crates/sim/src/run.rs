@@ -65,6 +65,8 @@ pub struct Outcome {
 /// Runs a scenario under a seed.
 pub fn run(scenario: &Scenario, seed: u64, options: Options) -> Outcome {
     #[cfg(feature = "mutations")]
+    fasti_core::outbox_mutation::make(options.mutation.in_deliveries());
+    #[cfg(feature = "mutations")]
     fasti_core::booking_mutation::make(options.mutation.in_bookings());
     let mut world = World::new(scenario, seed, options.mutation);
     world.trace.print = options.print;
@@ -78,6 +80,7 @@ pub fn run(scenario: &Scenario, seed: u64, options: Options) -> Outcome {
     let entries = world.offices.first().map_or(0, |office| office.disk.rows.len());
     world.stats.entries = entries as u64;
     let [settled, excused, displaced] = world.promises.counts();
+    world.stats.stale = world.systems.stale;
     world.stats.settled = settled;
     world.stats.excused = excused;
     world.stats.displaced = displaced;
@@ -100,6 +103,7 @@ impl World {
         self.check_everywhere()?;
         self.check_members()?;
         self.check_views()?;
+        self.deliver_all()?;
         self.check_quiet()
     }
 

@@ -37,6 +37,9 @@ pub struct Scenario {
     /// What people do.
     #[serde(default)]
     pub clients: Clients,
+    /// The external systems.
+    #[serde(default)]
+    pub systems: Systems,
     /// What goes wrong.
     #[serde(default)]
     pub faults: Faults,
@@ -151,6 +154,24 @@ impl Default for Clients {
             hours: 4,
             decide_every_ms: 0,
         }
+    }
+}
+
+/// External systems, and the people who subscribe them.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Systems {
+    /// Mean interval of what operators do about them, over all offices, in milliseconds.
+    pub operate_every_ms: u64,
+    /// So many an office has at least, once its operator came to it.
+    pub per_office: u64,
+    /// Probability that one is unwell for the next seconds.
+    pub unwell: f64,
+}
+
+impl Default for Systems {
+    fn default() -> Self {
+        Self { operate_every_ms: 0, per_office: 2, unwell: 0.5 }
     }
 }
 

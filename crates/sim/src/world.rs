@@ -6,11 +6,14 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use fasti_core::outbox::Tried;
 use fasti_core::{NetworkId, OfficeId, TicketId};
 use serde::Serialize;
 
 use crate::bookers::Bookers;
 use crate::clients::Clients;
+use crate::delivered::Calendar;
+use crate::deliveries::Deliveries;
 use crate::dice::Dice;
 use crate::disk::Shelf;
 use crate::faults::Partition;
@@ -22,6 +25,7 @@ use crate::office::Office;
 use crate::oracle::{Broken, Watch};
 use crate::promises::Promises;
 use crate::scenario::Scenario;
+use crate::systems::{Reach, Systems};
 use crate::trace::Trace;
 
 /// One second of simulated time.
@@ -53,6 +57,12 @@ pub(crate) enum Happening {
     Book,
     /// Somebody decides about a policy.
     Decide,
+    /// Somebody does something about external systems.
+    Operate,
+    /// An attempt to deliver gets to a system.
+    Arrives(Box<Reach>),
+    /// What came of it gets back, if the process still runs.
+    Heard { at: usize, process: u32, tried: Box<Tried> },
     /// An office crashes.
     Crash,
     /// The network divides ...
@@ -140,6 +150,18 @@ pub struct Stats {
     pub excused: u64,
     /// Those that were.
     pub displaced: u64,
+    /// Subscriptions of external systems that were asked for.
+    pub systems: u64,
+    /// Attempts to deliver.
+    pub deliveries: u64,
+    /// Those whose confirmation came back.
+    pub confirmed: u64,
+    /// Deliveries that were given up.
+    pub dead: u64,
+    /// Deliveries, events and times that were asked for again.
+    pub replayed: u64,
+    /// Deliveries that came later than what is newer.
+    pub stale: u64,
     /// Crashes.
     pub crashes: u64,
     /// Offices that came in the course of the run.
@@ -182,6 +204,10 @@ pub(crate) struct World {
     pub(crate) clients: Clients,
     pub(crate) bookers: Bookers,
     pub(crate) promises: Promises,
+    pub(crate) systems: Systems,
+    pub(crate) deliveries: Deliveries,
+    /// What offices showed of their calendars in the end.
+    pub(crate) calendars: BTreeMap<usize, Calendar>,
     /// Tickets that were made, and for which newcomer.
     pub(crate) tickets: BTreeMap<TicketId, usize>,
     pub(crate) watch: Watch,
@@ -218,6 +244,9 @@ impl World {
             clients: Clients::default(),
             bookers: Bookers::default(),
             promises: Promises::default(),
+            systems: Systems::default(),
+            deliveries: Deliveries::default(),
+            calendars: BTreeMap::new(),
             tickets: BTreeMap::new(),
             watch: Watch::default(),
             meter: None,
@@ -272,6 +301,9 @@ impl World {
             Happening::Edit => self.edit(),
             Happening::Book => self.book(),
             Happening::Decide => self.decide(),
+            Happening::Operate => self.operate(),
+            Happening::Arrives(reach) => self.arrives(*reach),
+            Happening::Heard { at, process, tried } => self.heard_back(at, process, *tried),
             Happening::Crash => self.crash_someone(),
             Happening::Divide { planned } => {
                 self.divide(planned);

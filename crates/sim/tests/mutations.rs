@@ -109,3 +109,33 @@ fn a_booking_that_waits_and_pushes_out_another_is_found() {
     let found = found("bookings.toml", Mutation::ReviveBeforeHeld, 10);
     assert_eq!(found, Some(Invariant::SettledIsKept));
 }
+
+#[test]
+fn what_is_owed_and_a_restart_forgets_is_found() {
+    let found = found("deliveries.toml", Mutation::ForgetOwed, 5);
+    assert_eq!(found, Some(Invariant::NothingOwedVanishes));
+}
+
+#[test]
+fn what_was_told_to_be_tentative_and_a_restart_forgets_is_found() {
+    let found = found("deliveries.toml", Mutation::ForgetWatched, 5);
+    assert_eq!(found, Some(Invariant::NothingOwedVanishes));
+}
+
+#[test]
+fn versions_that_fall_back_in_a_restart_are_found() {
+    let found = found("deliveries.toml", Mutation::VersionsFallBack, 5);
+    assert_eq!(found, Some(Invariant::NothingOwedVanishes));
+}
+
+#[test]
+fn a_confirmation_that_ends_what_is_newer_is_found() {
+    let found = found("deliveries.toml", Mutation::ConfirmOld, 5);
+    assert_eq!(found, Some(Invariant::NothingOwedVanishes));
+}
+
+#[test]
+fn a_delivery_that_overtakes_another_is_found() {
+    let found = found("deliveries.toml", Mutation::Overtake, 5);
+    assert_eq!(found, Some(Invariant::NothingOwedVanishes));
+}

@@ -51,6 +51,7 @@ scenarios! {
     calm: 10,
     clocks: 20,
     crashes: 12,
+    deliveries: 10,
     everything: 25,
     forks: 20,
     garbage: 20,

@@ -127,3 +127,29 @@ fn in_the_scenarios_of_bookings_most_that_is_settled_is_looked_for() {
     assert!(decided > 10 && settled > 100, "{counted}");
     assert!(kept > 2 * settled && 4 * excused < 3 * settled, "{counted}");
 }
+
+/// That the oracle of deliveries has something to look at.
+#[test]
+fn in_the_scenario_of_deliveries_all_of_it_happens() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/deliveries.toml");
+    let scenario = Scenario::load(&path).unwrap();
+    let mut totals = [0; 6];
+    for seed in 11..=16 {
+        let outcome = run(&scenario, seed, Options::default());
+        if let Err(failure) = &outcome.result {
+            panic!("{failure}");
+        }
+        let Stats { systems, deliveries, confirmed, dead, replayed, stale, .. } = outcome.stats;
+        let counts = [systems, deliveries, confirmed, dead, replayed, stale];
+        for (total, count) in totals.iter_mut().zip(counts) {
+            *total += count;
+        }
+    }
+    let [systems, deliveries, confirmed, dead, replayed, stale] = totals;
+    let counted = format!(
+        "{systems} systems, {deliveries} tried, {confirmed} confirmed, {dead} dead, {replayed} replayed, {stale} stale"
+    );
+    assert!(systems > 60 && deliveries > 5000 && confirmed > 3000, "{counted}");
+    assert!(deliveries > confirmed + 500, "{counted}");
+    assert!(dead > 10 && replayed > 50 && stale > 50, "{counted}");
+}

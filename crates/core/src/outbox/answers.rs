@@ -1,17 +1,19 @@
 //! What people ask of subscriptions and deliveries.
 
+use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
 use super::subscription::{self, Backlog, NewSubscription, Pause, Start, SubscriptionEdit};
 use super::{
-    DeliveryState, Line, Outbox, Owed, SUBSCRIPTIONS_MAX, Slot, Standing, Subscription,
+    DeliveryState, Finality, Line, Outbox, Owed, SUBSCRIPTIONS_MAX, Slot, Standing, Subscription,
     SubscriptionId,
 };
 use crate::command::{
     CommandError, Deliveries, DeliveriesQuery, DeliveryStatus, DeliveryView, Replay, Replayed,
     SubscriptionView,
 };
+use crate::gossip::Gossip;
 use crate::ledger::Ledger;
 use crate::step::Write;
 use crate::time::{Instant, Now};
@@ -113,7 +115,9 @@ impl Outbox {
         let anew = edit.target.is_some() || edit.paused == Some(false);
         it.name = edit.name.unwrap_or_else(|| it.name.clone());
         it.target = edit.target.unwrap_or_else(|| it.target.clone());
-        it.filter = edit.filter.unwrap_or_else(|| it.filter.clone());
+        let filter = edit.filter.unwrap_or_else(|| it.filter.clone());
+        let told_anew = filter.approved != it.filter.approved;
+        it.filter = filter;
         it.pause = match edit.paused {
             Some(paused) => paused.then_some(Pause::Asked),
             None => it.pause.take(),
@@ -124,6 +128,12 @@ impl Outbox {
             it.rotation_ends = until;
         }
         self.writes.push(Write::Subscription(Box::new(it.clone())));
+        if told_anew {
+            self.version_anew(now, id);
+        }
+        let Some(line) = self.lines.get_mut(&id) else {
+            return Err(CommandError::UnknownSystem(system.to_owned()));
+        };
         if anew {
             line.breaker.succeeded();
             line.rests_until = Instant::default();
@@ -131,6 +141,21 @@ impl Outbox {
             line.hurry(now);
         }
         Ok(view(line))
+    }
+
+    /// What a system is owed says something else from now on: under another version, as it may know this one.
+    fn version_anew(&mut self, now: Now, id: SubscriptionId) {
+        let Some(line) = self.lines.get(&id) else { return };
+        let uids: Vec<String> = line.slots.keys().cloned().collect();
+        for uid in uids {
+            self.version = self.next_version(now);
+            let Some(line) = self.lines.get_mut(&id) else { return };
+            let Some(slot) = line.slots.get(&uid) else { continue };
+            let (owed, due) = (Owed { version: self.version, ..slot.owed.clone() }, slot.due);
+            self.writes.push(Write::Version(self.version));
+            self.writes.push(Write::Owed(id, uid.clone(), Some(owed.clone())));
+            line.put(&uid, owed, due);
+        }
     }
 
     pub(crate) fn unsubscribe(&mut self, system: &str) -> Result<(), CommandError> {
@@ -144,6 +169,7 @@ impl Outbox {
     pub(crate) fn replay(
         &mut self,
         ledger: &mut Ledger,
+        gossip: &Gossip,
         now: Now,
         replay: Replay,
     ) -> Result<u64, CommandError> {
@@ -159,7 +185,14 @@ impl Outbox {
                 } else if ledger.history_of(&uid).is_empty() {
                     return Err(CommandError::UnknownEvent(uid));
                 } else {
-                    let state = self.watched.get(&uid).copied().unwrap_or(DeliveryState::Tentative);
+                    let uids = BTreeSet::from([uid.clone()]);
+                    ledger.settle_all();
+                    ledger.bookings.refresh();
+                    // As others were told, until all are told that it is more final now.
+                    let state = self.watched.get(&uid).copied();
+                    let state = state.unwrap_or_else(|| {
+                        Finality::of_all(ledger, gossip, &uids).of(ledger, &uid)
+                    });
                     let standing = Standing::of(ledger, &uid, state);
                     self.owe(id, &uid, &standing, now);
                     self.acknowledged(now);
@@ -180,7 +213,9 @@ impl Outbox {
             }
             Replayed::Since(since) => {
                 let it = Arc::make_mut(&mut line.subscription);
-                it.backlog = Some(Backlog { after: String::new(), since });
+                // What was asked for before, and not looked at yet, is still wanted.
+                let before = it.backlog.as_ref().map_or(since, |before| before.since);
+                it.backlog = Some(Backlog { after: String::new(), since: since.min(before) });
                 it.since = it.since.min(since);
                 self.writes.push(Write::Subscription(Box::new(it.clone())));
                 Ok(0)

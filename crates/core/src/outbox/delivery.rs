@@ -85,6 +85,10 @@ pub(super) struct Standing {
     pub(super) event: Object,
     pub(super) kind: String,
     pub(super) state: DeliveryState,
+    /// How final it is, cancelled or not.
+    finality: DeliveryState,
+    /// Nobody who counts has changed it.
+    gone: bool,
     /// Who changed it last.
     office: OfficeId,
     /// When it was changed last, by that office's clock.
@@ -97,7 +101,7 @@ pub(super) struct Standing {
 
 impl Standing {
     /// As it stands; so final it is unless it is cancelled. An event that was there and is not, as those who wrote it did not count, is cancelled.
-    pub(super) fn of(ledger: &Ledger, uid: &str, state: DeliveryState) -> Self {
+    pub(super) fn of(ledger: &Ledger, uid: &str, finality: DeliveryState) -> Self {
         let gone = || {
             let gone = json!({ "@type": "Event", "uid": uid, "status": "cancelled" });
             gone.as_object().cloned().unwrap_or_default()
@@ -108,6 +112,7 @@ impl Standing {
             let node = ledger.graph.node(*at);
             (ledger.graph.log_of(node).author, node.time)
         });
+        let gone = last.is_none();
         let policy = event.get("fasti:policy").and_then(Value::as_object);
         let kind = match (is_cancelled(&event), policy) {
             (true, Some(_)) => "policy_cancel",
@@ -120,15 +125,26 @@ impl Standing {
         let (approval, approved) = approval(ledger, uid);
         let state = match is_cancelled(&event) {
             true => DeliveryState::Cancelled,
-            false => state,
+            false => finality,
         };
-        Self { event, kind, state, office, changed, policy, approval, approved }
+        Self { event, kind, state, finality, gone, office, changed, policy, approval, approved }
     }
 
     pub(super) fn facts(&self, decided: bool) -> Facts<'_> {
         let calendar = text(&self.event, "fasti:calendar").unwrap_or_default();
         let decided = decided && self.approval.is_some();
-        Facts { kind: &self.kind, calendar, office: self.office, approved: decided }
+        let Self { kind, office, gone, .. } = self;
+        Facts { kind, calendar, office: *office, approved: decided, gone: *gone }
+    }
+
+    /// How final it is for one system: who wants what is approved is told that something is cancelled where that was
+    /// approved, or nothing is.
+    pub(super) fn state_for(&self, subscription: &Subscription) -> DeliveryState {
+        match &self.approved {
+            _ if !subscription.filter.approved => self.state,
+            Some(approved) if !is_cancelled(approved) => self.finality,
+            _ => DeliveryState::Cancelled,
+        }
     }
 
     /// For one system.
@@ -139,22 +155,17 @@ impl Standing {
         uid: &str,
         owed: &Owed,
     ) -> Delivery {
-        let (mut event, mut state) = (self.event.clone(), self.state);
-        if subscription.filter.approved {
-            match &self.approved {
-                Some(approved) => {
-                    event = approved.clone();
-                    event.insert("uid".into(), json!(uid));
-                }
-                None => state = DeliveryState::Cancelled,
-            }
+        let mut event = self.event.clone();
+        if let (true, Some(approved)) = (subscription.filter.approved, &self.approved) {
+            event = approved.clone();
+            event.insert("uid".into(), json!(uid));
         }
         Delivery {
             source,
             uid: uid.to_owned(),
             version: owed.version,
             kind: owed.kind.clone(),
-            state,
+            state: self.state_for(subscription),
             made: owed.made,
             attempt: owed.attempts + 1,
             event,

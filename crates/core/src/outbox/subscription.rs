@@ -104,15 +104,19 @@ pub(crate) struct Facts<'a> {
     pub(crate) office: OfficeId,
     /// What is approved was approved, or no longer is.
     pub(crate) approved: bool,
+    /// Nobody wrote it who counts.
+    pub(crate) gone: bool,
 }
 
 impl Filter {
     pub(crate) fn matches(&self, facts: &Facts<'_>) -> bool {
         let Self { types, calendars, offices, approved } = self;
-        (types.is_empty() || types.contains(facts.kind))
+        // Who was told of what is gone must hear that, and nobody knows any more what it was.
+        let is_wanted = (types.is_empty() || types.contains(facts.kind))
             && (calendars.is_empty() || calendars.contains(facts.calendar))
             && (offices.is_empty() || offices.contains(&facts.office))
-            && (!approved || facts.approved)
+            && (!approved || facts.approved);
+        facts.gone || is_wanted
     }
 
     fn check(&self) -> Result<(), CommandError> {
