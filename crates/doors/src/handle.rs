@@ -252,6 +252,28 @@ mod tests {
     struct Nobody;
 
     impl Node for Nobody {
+        fn target_fault(&self, _: &Target) -> Option<(String, String)> {
+            None
+        }
+
+        fn target_shown(&self, _: &Target) -> Value {
+            Value::Null
+        }
+
+        fn target_tested(&self, _: Arc<Subscription>) -> Tested {
+            Box::pin(async { Err("nobody is there".into()) })
+        }
+
+        fn confirmed(
+            &self,
+            _: SubscriptionId,
+            _: Option<&str>,
+            _: &str,
+            _: usize,
+        ) -> io::Result<Vec<(String, Confirmed)>> {
+            Ok(Vec::new())
+        }
+
         fn office(&self) -> OfficeId {
             OfficeId([0; 32])
         }

@@ -8,6 +8,7 @@ use fasti_core::entry::{Bundle, Signer};
 use fasti_core::log::Chunks;
 use fasti_core::message::Message;
 use fasti_core::notice::{SignedNotice, Topic};
+use fasti_core::outbox::StoredOutbox;
 use fasti_core::row::Row;
 use fasti_core::{
     Answer, Command, Config, Core, Effect, Incarnation, Input, Instant, Kept, LogId, NetworkId,
@@ -24,6 +25,7 @@ pub(crate) struct Disk {
     pub(crate) incarnation: Option<Incarnation>,
     pub(crate) forks: BTreeSet<(LogId, u64)>,
     pub(crate) judge_again: bool,
+    pub(crate) outbox: StoredOutbox,
     pub(crate) snapshot: Option<(u64, Vec<u8>)>,
 }
 
@@ -163,7 +165,8 @@ impl Node {
                 | Effect::Admit { .. }
                 | Effect::Neighbours(_)
                 | Effect::Relays(_)
-                | Effect::Appended(_) => {}
+                | Effect::Appended(_)
+                | Effect::Deliver(_) => {}
             }
         }
     }
@@ -230,6 +233,12 @@ impl Disk {
             Write::Fork { log, seq } => {
                 self.forks.insert((log, seq));
             }
+            Write::Subscription(_)
+            | Write::Unsubscribed(_)
+            | Write::Owed(..)
+            | Write::Confirmed(..)
+            | Write::Watched(..)
+            | Write::Version(_) => self.outbox.keep(&write),
             Write::JudgeAgain(judge_again) => {
                 self.judge_again = judge_again;
                 if judge_again {
@@ -254,6 +263,7 @@ fn open(
         incarnation: disk.incarnation,
         forks: disk.forks.iter().copied().collect(),
         judge_again: disk.judge_again,
+        outbox: disk.outbox.clone(),
         kept: Kept::default(),
     };
     Core::open(config, stored, || Ok(disk.rows.iter().cloned().map(Ok)), now)

@@ -66,6 +66,8 @@ fn start_logging(args: &RunArgs) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&args.log).with_context(|| {
         format!("{:?} is no log filter; --log takes such as info or fasti_net=debug,info", args.log)
     })?;
+    // It logs messages that a broker returns, with what is in them.
+    let filter = filter.add_directive("lapin=error".parse()?);
     // A log that can't be written, as its disk is full, must not end the node: the complaint about it, on the
     // same stderr, would panic.
     let lines = tracing_subscriber::fmt()
