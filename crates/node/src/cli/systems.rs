@@ -20,7 +20,7 @@ pub struct FilterArgs {
     /// Only what these offices changed: names or beginnings of ids, with commas between them
     #[arg(long, value_delimiter = ',', value_name = "OFFICES")]
     pub offices: Option<Vec<String>>,
-    /// How the system is reached, such as timeout_s=30 or headers/X-Key=abc: see docs/receiving.md; may be repeated
+    /// How the system is reached, such as timeout_s=30 or headers/X-Key=abc: see docs/systems.md; may be repeated
     #[arg(long = "option", value_name = "NAME=VALUE", value_parser = assignment)]
     pub options: Vec<Assignment>,
     /// Trust the certificates in this file (PEM) and not the system's
@@ -33,7 +33,8 @@ pub struct FilterArgs {
 pub struct SubscribeArgs {
     /// What people call the system
     pub name: String,
-    /// Where to: https://... (a webhook)
+    /// Where to: https://... (a webhook), amqps://... (RabbitMQ), tls://... (NATS JetStream), kafka+tls://...
+    /// (Kafka), file:///... (a folder)
     pub url: String,
     /// What it wants, and how it is reached.
     #[command(flatten)]
