@@ -223,6 +223,8 @@ impl Core {
             Dice(seed.chunks_exact(8).fold(0, |sum, part| {
                 sum ^ u64::from_le_bytes(part.try_into().unwrap_or_default())
             }));
+        // Of its own, so that what happens to deliveries doesn't change how a run with the same seed goes on.
+        let outbox_seed = !dice.0;
         let new_ledger = || {
             let mut ledger = Ledger::new(network, signer.clone(), Arc::clone(&verifier));
             ledger.opened = now.wall;
@@ -247,7 +249,7 @@ impl Core {
         }
         Ok(Self {
             ledger,
-            outbox: Outbox::new(stored.outbox, dice.next(), now),
+            outbox: Outbox::new(stored.outbox, outbox_seed, now),
             board_seen: gossip.board.version(),
             systems_due: now.monotonic,
             systems_news: true,

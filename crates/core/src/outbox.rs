@@ -35,6 +35,7 @@ pub use self::subscription::{
 };
 use crate::gossip::Gossip;
 use crate::graph::Index;
+use crate::ids::LogId;
 use crate::ledger::Ledger;
 use crate::step::{Appended, Write};
 use crate::time::{Dice, Instant, MILLISECOND, Now, SECOND};
@@ -65,6 +66,8 @@ pub struct StoredOutbox {
     pub owed: BTreeMap<(SubscriptionId, String), Owed>,
     /// How final events were told to be that weren't final.
     pub watched: BTreeMap<String, DeliveryState>,
+    /// How far all offices are known to have held each log once.
+    pub held: BTreeMap<LogId, u64>,
     /// The last version that was given.
     pub version: u64,
 }
@@ -84,6 +87,7 @@ impl StoredOutbox {
             Write::Owed(id, uid, None) => drop(self.owed.remove(&(*id, uid.clone()))),
             Write::Watched(uid, Some(state)) => drop(self.watched.insert(uid.clone(), *state)),
             Write::Watched(uid, None) => drop(self.watched.remove(uid)),
+            Write::Held(log, seq) => drop(self.held.insert(*log, *seq)),
             Write::Version(version) => self.version = *version,
             _ => {}
         }
@@ -129,6 +133,8 @@ pub(crate) struct Outbox {
     version: u64,
     /// Events that were told of and are not final, as they were told to be.
     watched: BTreeMap<String, DeliveryState>,
+    /// How far all offices held each log once. What they say of it later may be less, as only the latest is kept.
+    held: BTreeMap<LogId, u64>,
     watch_due: Option<Instant>,
     watch_pause: Instant,
     sweep_due: Instant,
@@ -219,6 +225,7 @@ impl Outbox {
             lines: stored.subscriptions.into_iter().map(line).collect(),
             version: stored.version,
             watched: stored.watched,
+            held: stored.held,
             watch_due: Some(now.monotonic),
             watch_pause: now.monotonic,
             sweep_due: now.monotonic,
@@ -331,13 +338,23 @@ impl Outbox {
         let uids: BTreeSet<String> = self.watched.keys().cloned().collect();
         ledger.settle_all();
         ledger.bookings.refresh();
-        let finality = Finality::of_all(ledger, gossip, &uids);
+        let finality = self.look_at(ledger, gossip, &uids);
         for (uid, before) in self.watched.clone() {
             let state = finality.of(ledger, &uid);
             if state != before {
                 self.tell(ledger, now, &uid, state, true);
             }
         }
+    }
+
+    /// Finds how final events are, and remembers it.
+    fn look_at(&mut self, ledger: &Ledger, gossip: &Gossip, uids: &BTreeSet<String>) -> Finality {
+        let finality = Finality::of_all(ledger, gossip, &self.held, uids);
+        for (log, seq) in finality.news(ledger, &self.held) {
+            self.held.insert(log, seq);
+            self.writes.push(Write::Held(log, seq));
+        }
+        finality
     }
 
     /// An event has a new state: it is owed to all who want it.
@@ -398,7 +415,7 @@ impl Outbox {
             let uids: BTreeSet<String> = ledger.events_after(&backlog.after, BACKLOG_STEP);
             ledger.settle_all();
             ledger.bookings.refresh();
-            let finality = Finality::of_all(ledger, gossip, &uids);
+            let finality = self.look_at(ledger, gossip, &uids);
             for uid in &uids {
                 // As others were told, until all are told that it is more final now.
                 let watched = self.watched.get(uid).copied();
@@ -429,7 +446,18 @@ impl Outbox {
         if let Some(line) = self.lines.get_mut(&id) {
             line.put(uid, owed, now.monotonic);
         }
+        let is_new = !self.watched.contains_key(uid);
         self.watch(uid, standing.state, true);
+        // To others it was to be told as final, which is another thing than what is known now.
+        if is_new && self.watched.contains_key(uid) {
+            let version = self.version;
+            for (other, line) in self.lines.iter_mut().filter(|it| *it.0 != id) {
+                let Some(slot) = line.slots.get(uid) else { continue };
+                let (owed, due) = (Owed { version, ..slot.owed.clone() }, slot.due);
+                self.writes.push(Write::Owed(*other, uid.to_owned(), Some(owed.clone())));
+                line.put(uid, owed, due);
+            }
+        }
     }
 
     /// Gives up what could not be delivered for so long.

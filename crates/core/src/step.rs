@@ -53,6 +53,8 @@ pub enum Write {
     Confirmed(SubscriptionId, String, Confirmed),
     /// How final an event was told to be; nothing is kept once it is final (`None`).
     Watched(String, Option<DeliveryState>),
+    /// How far all offices are known to have held a log once: nothing that they write can stand beside that any more.
+    Held(LogId, u64),
     /// The last version that a delivery was given.
     Version(u64),
     /// Whether all entries are to be judged again when the node is opened next; if so, the snapshot is void.

@@ -238,6 +238,7 @@ impl Disk {
             | Write::Owed(..)
             | Write::Confirmed(..)
             | Write::Watched(..)
+            | Write::Held(..)
             | Write::Version(_) => self.outbox.keep(&write),
             Write::JudgeAgain(judge_again) => {
                 self.judge_again = judge_again;

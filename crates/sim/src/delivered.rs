@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 
 use fasti_core::command::{
-    BookingState, BookingView, EventView, EventsQuery, Object, PolicyState, PolicyView,
+    BookingState, BookingView, BookingsQuery, EventView, EventsQuery, Object, PolicyState,
+    PolicyView,
 };
 use fasti_core::outbox::{Delivery, DeliveryState, SubscriptionId};
 use fasti_core::row::{Row, Standing};
@@ -87,7 +88,11 @@ impl World {
         let query = EventsQuery { limit: 1000, ..EventsQuery::default() };
         self.ask(at, Asked::Calendar(Part::Events), Command::Events(query));
         self.ask(at, Asked::Calendar(Part::Policies), Command::Policies);
-        self.ask(at, Asked::Calendar(Part::Bookings), Command::Bookings(all_bookings(None)));
+        // A page of all of them may end before one that makes a difference.
+        for state in [Some(BookingState::Displaced), Some(BookingState::Tentative), None] {
+            let query = BookingsQuery { state, ..all_bookings(None) };
+            self.ask(at, Asked::Calendar(Part::Bookings), Command::Bookings(query));
+        }
         self.work(at)
     }
 
@@ -98,7 +103,7 @@ impl World {
             (Part::Events, Answer::Events { events, .. }) => calendar.events = Some(events),
             (Part::Policies, Answer::Policies(all)) => calendar.policies = Some(all),
             (Part::Bookings, Answer::Bookings { bookings, .. }) => {
-                calendar.bookings = Some(bookings);
+                calendar.bookings.get_or_insert_default().extend(bookings);
             }
             _ => {}
         }

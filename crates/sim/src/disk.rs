@@ -139,6 +139,7 @@ impl Disk {
                 | Write::Owed(..)
                 | Write::Confirmed(..)
                 | Write::Watched(..)
+                | Write::Held(..)
                 | Write::Version(_) => self.outbox.keep(write),
                 Write::JudgeAgain(again) => {
                     self.judge_again = *again;

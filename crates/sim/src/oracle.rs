@@ -443,7 +443,7 @@ impl World {
             ("bundles that wait", load.waiting, 4096),
             ("bytes that wait", load.waiting_bytes, 8 << 20),
             ("lines that were offered", load.offered, 100_000 * offices),
-            ("notices", load.notices, 2 * offices),
+            ("notices", load.notices, 3 * offices),
             ("frames sent in a step", sent, FRAMES_PER_STEP + FRAMES_PER_INPUT * inputs),
         ];
         match bounds.into_iter().find(|(_, found, max)| found > max) {

@@ -11,7 +11,7 @@ use redb::{ReadTransaction, TableDefinition, TableError, WriteTransaction};
 
 use crate::error::ReadError;
 use crate::reader::Reader;
-use crate::tables::META;
+use crate::tables::{self, META, PlaceKey};
 
 type DeliveryKey = (u64, &'static str);
 
@@ -19,6 +19,7 @@ const SUBSCRIPTIONS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("sub
 const OWED: TableDefinition<'_, DeliveryKey, &[u8]> = TableDefinition::new("owed");
 const CONFIRMED: TableDefinition<'_, DeliveryKey, &[u8]> = TableDefinition::new("confirmed");
 const WATCHED: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("watched");
+const HELD: TableDefinition<'_, &PlaceKey, u64> = TableDefinition::new("held");
 const META_VERSION: &str = "version";
 
 /// Makes the tables.
@@ -27,6 +28,7 @@ pub(crate) fn lay_out(txn: &WriteTransaction) -> Result<(), TableError> {
     txn.open_table(OWED)?;
     txn.open_table(CONFIRMED)?;
     txn.open_table(WATCHED)?;
+    txn.open_table(HELD)?;
     Ok(())
 }
 
@@ -68,6 +70,9 @@ pub(crate) fn apply(txn: &WriteTransaction, writes: &[Write]) -> Result<(), redb
                 txn.open_table(WATCHED)?.insert(uid.as_str(), state.as_slice())?;
             }
             Write::Watched(uid, None) => drop(txn.open_table(WATCHED)?.remove(uid.as_str())?),
+            Write::Held(log, seq) => {
+                txn.open_table(HELD)?.insert(&tables::place_key(log, 0), seq)?;
+            }
             Write::Version(version) => {
                 let bytes = version.to_be_bytes();
                 txn.open_table(META)?.insert(META_VERSION, &bytes[..])?;
@@ -103,6 +108,11 @@ impl Reader {
             let state: DeliveryState =
                 postcard::from_bytes(state.value()).map_err(|_| damaged("what is watched"))?;
             outbox.watched.insert(uid.value().to_owned(), state);
+        }
+        let table = txn.open_table(HELD).map_err(ReadError::storage)?;
+        for item in table.range::<&PlaceKey>(..).map_err(ReadError::storage)? {
+            let (key, seq) = item.map_err(ReadError::storage)?;
+            outbox.held.insert(tables::place_of(key.value()).0, seq.value());
         }
         let table = txn.open_table(META).map_err(ReadError::storage)?;
         if let Some(version) = table.get(META_VERSION).map_err(ReadError::storage)? {

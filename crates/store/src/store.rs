@@ -276,6 +276,7 @@ fn apply_other(txn: &WriteTransaction, write: &Write) -> Result<(), redb::Error>
         | Write::Owed(..)
         | Write::Confirmed(..)
         | Write::Watched(..)
+        | Write::Held(..)
         | Write::Version(_) => {}
         Write::Notice(notice) => {
             let bytes = postcard::to_stdvec(notice).unwrap_or_default();

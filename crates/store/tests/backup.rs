@@ -44,6 +44,7 @@ fn furnished(folder: &Path) -> (Store, Model) {
         owed(1, "monday", 7),
         confirmed(1, "tuesday", 6),
         watched("monday", Some(DeliveryState::Tentative)),
+        Write::Held(common::log(BOSTON), 4),
         Write::Version(7),
     ];
     let mut acts = vec![Act::Commit(writes.to_vec())];
@@ -111,6 +112,7 @@ fn there_is_no_table_that_backups_know_nothing_of() {
         "conflicts",
         "entries",
         "forks",
+        "held",
         "meta",
         "notices",
         "owed",

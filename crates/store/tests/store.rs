@@ -80,6 +80,7 @@ fn denver_founds_a_network_and_finds_all_again_after_a_restart() {
             owed(2, "monday", 7),
             owed(2, "tuesday", 8),
             watched("monday", Some(DeliveryState::Tentative)),
+            Write::Held(log(BOSTON), 4),
             Write::Version(8),
         ]),
         Act::Commit(vec![
@@ -89,6 +90,7 @@ fn denver_founds_a_network_and_finds_all_again_after_a_restart() {
             owed(2, "tuesday", 9),
             watched("monday", None),
             watched("tuesday", Some(DeliveryState::Displaced)),
+            Write::Held(log(BOSTON), 5),
             Write::Version(9),
         ]),
         Act::Commit(vec![owed(2, "wednesday", 10), Write::Unsubscribed(SubscriptionId(2))]),
@@ -189,6 +191,7 @@ fn a_store_of_the_first_format_is_brought_up_to_date() {
         txn.delete_table(TableDefinition::<(u64, &str), &[u8]>::new("owed")).unwrap();
         txn.delete_table(TableDefinition::<(u64, &str), &[u8]>::new("confirmed")).unwrap();
         txn.delete_table(TableDefinition::<&str, &[u8]>::new("watched")).unwrap();
+        txn.delete_table(TableDefinition::<&[u8; 48], u64>::new("held")).unwrap();
         txn.open_table(META).unwrap().insert("format", &1_u32.to_be_bytes()[..]).unwrap();
     });
     let store = Store::open(folder.path()).unwrap();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::subscription::{self, Backlog, NewSubscription, Pause, Start, SubscriptionEdit};
 use super::{
-    DeliveryState, Finality, Line, Outbox, Owed, SUBSCRIPTIONS_MAX, Slot, Standing, Subscription,
+    DeliveryState, Line, Outbox, Owed, SUBSCRIPTIONS_MAX, Slot, Standing, Subscription,
     SubscriptionId,
 };
 use crate::command::{
@@ -190,9 +190,10 @@ impl Outbox {
                     ledger.bookings.refresh();
                     // As others were told, until all are told that it is more final now.
                     let state = self.watched.get(&uid).copied();
-                    let state = state.unwrap_or_else(|| {
-                        Finality::of_all(ledger, gossip, &uids).of(ledger, &uid)
-                    });
+                    let state = match state {
+                        Some(state) => state,
+                        None => self.look_at(ledger, gossip, &uids).of(ledger, &uid),
+                    };
                     let standing = Standing::of(ledger, &uid, state);
                     self.owe(id, &uid, &standing, now);
                     self.acknowledged(now);

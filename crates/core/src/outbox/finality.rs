@@ -7,7 +7,7 @@ use crate::booking::cover;
 use crate::command::BookingState;
 use crate::gossip::Gossip;
 use crate::graph::Index;
-use crate::ids::OfficeId;
+use crate::ids::{LogId, OfficeId};
 use crate::ledger::Ledger;
 use crate::notice::{SignedNotice, Topic};
 use crate::statement::Role;
@@ -31,11 +31,22 @@ impl Finality {
         Self { bookings, held: BTreeSet::new(), alone }
     }
 
-    /// Of any events. O(entries) for each office.
-    pub(super) fn of_all(ledger: &Ledger, gossip: &Gossip, uids: &BTreeSet<String>) -> Self {
-        let mut held: BTreeSet<Index> = uids.iter().filter_map(|uid| last(ledger, uid)).collect();
+    /// Of any events; what was held by all once, as far as these say, still is. O(entries) for each office.
+    pub(super) fn of_all(
+        ledger: &Ledger,
+        gossip: &Gossip,
+        before: &BTreeMap<LogId, u64>,
+        uids: &BTreeSet<String>,
+    ) -> Self {
+        let entries: BTreeSet<Index> = uids.iter().filter_map(|uid| last(ledger, uid)).collect();
+        let was_held = |at: &Index| {
+            place(ledger, *at)
+                .is_some_and(|(log, seq)| before.get(&log).is_some_and(|it| *it >= seq))
+        };
+        let (mut held, mut open): (BTreeSet<_>, BTreeSet<_>) =
+            entries.into_iter().partition(was_held);
         for office in others(ledger) {
-            if held.is_empty() {
+            if open.is_empty() {
                 break;
             }
             let said = |key: &OfficeId| {
@@ -43,9 +54,25 @@ impl Finality {
                 said.and_then(SignedNotice::acknowledgement)
             };
             let covered = cover(&ledger.graph, &BTreeSet::from([*office]), said);
-            held.retain(|at| covered[*at as usize]);
+            open.retain(|at| covered[*at as usize]);
         }
+        held.append(&mut open);
         Self { held, ..Self::of_new(ledger, gossip, uids) }
+    }
+
+    /// How far logs are held by all, where that is more than before.
+    pub(super) fn news(
+        &self,
+        ledger: &Ledger,
+        before: &BTreeMap<LogId, u64>,
+    ) -> BTreeMap<LogId, u64> {
+        let mut news = BTreeMap::new();
+        for (log, seq) in self.held.iter().filter_map(|at| place(ledger, *at)) {
+            let furthest = news.entry(log).or_insert(seq);
+            *furthest = seq.max(*furthest);
+        }
+        news.retain(|log, seq| before.get(log).is_none_or(|it| it < seq));
+        news
     }
 
     /// An event that is not cancelled.
@@ -64,6 +91,13 @@ impl Finality {
 /// The last entry that changed an event, or decided on it.
 pub(super) fn last(ledger: &Ledger, uid: &str) -> Option<Index> {
     ledger.history_of(uid).last().copied().max(ledger.approvals.last(uid))
+}
+
+/// Where an entry stands in its log, if that has one history.
+fn place(ledger: &Ledger, at: Index) -> Option<(LogId, u64)> {
+    let node = ledger.graph.node(at);
+    let log = ledger.graph.log_of(node);
+    ledger.graph.last(&log).map(|_| (log, node.seq))
 }
 
 /// The other offices that write.

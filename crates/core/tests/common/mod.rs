@@ -301,6 +301,7 @@ impl World {
                         | Write::Unsubscribed(_)
                         | Write::Owed(..)
                         | Write::Watched(..)
+                        | Write::Held(..)
                         | Write::Version(_) => {}
                     }
                 }

@@ -95,7 +95,11 @@ impl Model {
                 self.confirmed.retain(|key, _| key.0 != *id);
                 self.outbox.keep(write);
             }
-            Write::Subscription(_) | Write::Owed(..) | Write::Watched(..) | Write::Version(_) => {
+            Write::Subscription(_)
+            | Write::Owed(..)
+            | Write::Watched(..)
+            | Write::Held(..)
+            | Write::Version(_) => {
                 self.outbox.keep(write);
             }
         }
