@@ -45,6 +45,17 @@ pub(crate) fn require_media_type(headers: &HeaderMap, accepted: &[&str]) -> Resu
     Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type", detail))
 }
 
+/// Reads a JSON object as what it should be.
+pub(crate) async fn parsed<T: DeserializeOwned>(
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<T, Problem> {
+    let object = read_object(headers, body, &["application/json"]).await?;
+    serde_json::from_value(Value::Object(object)).map_err(|error| {
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", error.to_string())
+    })
+}
+
 /// Reads a body of at most `max` bytes.
 pub(crate) async fn read(body: Body, max: usize) -> Result<Bytes, Problem> {
     match tokio::time::timeout(BODY_TIMEOUT, collect(body, max)).await {

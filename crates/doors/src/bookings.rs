@@ -18,7 +18,6 @@ use crate::events::random_uid;
 use crate::problem::Problem;
 use crate::routes::{Door, Id, query};
 
-const JSON: &[&str] = &["application/json"];
 /// Bookings in an answer.
 const BOOKINGS: usize = 1000;
 
@@ -92,16 +91,6 @@ fn invalid(path: &str, problem: &str) -> Problem {
     fasti_core::CommandError::Invalid { path, problem }.into()
 }
 
-async fn parsed<T: serde::de::DeserializeOwned>(
-    headers: &HeaderMap,
-    body: Body,
-) -> Result<T, Problem> {
-    let object = body::read_object(headers, body, JSON).await?;
-    serde_json::from_value(Value::Object(object)).map_err(|error| {
-        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", error.to_string())
-    })
-}
-
 pub(crate) async fn resources(State(door): State<Door>) -> Result<Json<Value>, Problem> {
     match door.handle.ask(Command::Resources).await? {
         Answer::Resources(resources) => Ok(Json(json!({ "resources": resources }))),
@@ -114,7 +103,7 @@ pub(crate) async fn add(
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    let wanted: Wanted = parsed(&headers, body).await?;
+    let wanted: Wanted = body::parsed(&headers, body).await?;
     let stakeholders = wanted.stakeholders.iter().map(|it| Ok(OfficeId(id("stakeholders", it)?)));
     let terms = Terms {
         capacity: wanted.capacity.unwrap_or(1),
@@ -136,7 +125,7 @@ pub(crate) async fn edit(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, Problem> {
-    let wanted: Edit = parsed(&headers, body).await?;
+    let wanted: Edit = body::parsed(&headers, body).await?;
     let office = |name: &str, text: Option<String>| {
         text.map(|text| id(name, &text).map(OfficeId)).transpose()
     };
@@ -158,7 +147,7 @@ pub(crate) async fn accept(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, Problem> {
-    let Accept { proposal } = parsed(&headers, body).await?;
+    let Accept { proposal } = body::parsed(&headers, body).await?;
     let proposal = EntryHash(id("proposal", &proposal)?);
     told(&door, Command::AcceptStakeholders { resource, proposal }).await
 }
@@ -220,7 +209,7 @@ pub(crate) async fn book(
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    let Booking { resource, uid, event, zone } = parsed(&headers, body).await?;
+    let Booking { resource, uid, event, zone } = body::parsed(&headers, body).await?;
     let said = event.as_ref().and_then(|event| event.get("uid")?.as_str());
     let uid = match uid.or_else(|| said.map(str::to_owned)) {
         Some(uid) => uid,

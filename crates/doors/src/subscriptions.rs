@@ -25,7 +25,6 @@ use crate::body;
 use crate::problem::Problem;
 use crate::routes::{Door, Id, query};
 
-const JSON: &[&str] = &["application/json"];
 /// After a rotation the secret before is good for so long: until all receivers have the new one.
 const ROTATION: Duration = Duration::from_secs(24 * 3600);
 const DELIVERIES: usize = 100;
@@ -86,16 +85,6 @@ fn invalid(path: &str, problem: impl Into<String>) -> Problem {
     CommandError::Invalid { path: path.into(), problem: problem.into() }.into()
 }
 
-async fn parsed<T: serde::de::DeserializeOwned>(
-    headers: &HeaderMap,
-    body: Body,
-) -> Result<T, Problem> {
-    let object = body::read_object(headers, body, JSON).await?;
-    serde_json::from_value(Value::Object(object)).map_err(|error| {
-        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", error.to_string())
-    })
-}
-
 pub(crate) async fn list(State(door): State<Door>) -> Result<Json<Value>, Problem> {
     let all = subscriptions(&door).await?;
     let all: Vec<Value> = all.iter().map(|it| shown(&door, it)).collect();
@@ -135,7 +124,7 @@ pub(crate) async fn add(
     body: Body,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let Wanted { name, callback_url, options, types, calendars, offices, approved, start, secret } =
-        parsed(&headers, body).await?;
+        body::parsed(&headers, body).await?;
     let target = target(&door, callback_url, &options)?;
     let secret = match secret {
         Some(text) => Key::from_text(&text).map_err(|it| invalid("secret", it.to_string()))?,
@@ -202,7 +191,7 @@ pub(crate) async fn edit(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, Problem> {
-    let asked: Edit = parsed(&headers, body).await?;
+    let asked: Edit = body::parsed(&headers, body).await?;
     let before = match door.handle.ask(Command::Target { system: system.clone() }).await? {
         Answer::Target(it) => it,
         _ => return Err(Problem::unexpected()),
@@ -281,7 +270,7 @@ pub(crate) async fn replay(
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    let Again { uid, since, from, to } = parsed(&headers, body).await?;
+    let Again { uid, since, from, to } = body::parsed(&headers, body).await?;
     let time = |name: &str, text: Option<String>, other: i64| {
         text.map_or(Ok(other), |text| moment(name, &text))
     };
