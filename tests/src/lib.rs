@@ -7,12 +7,14 @@ mod load;
 #[cfg(target_os = "linux")]
 pub mod netns;
 mod node;
+mod radicale;
 mod system;
 
 pub use api::{Api, Stream, StreamEvent};
 pub use cluster::Cluster;
 pub use load::{Answered, Load};
 pub use node::{Fasti, Node, Said};
+pub use radicale::Radicale;
 pub use system::{System, Taken};
 
 use std::time::{Duration, Instant};

@@ -18,6 +18,9 @@ use self::lines::{Component, Line};
 use self::zones::Zones;
 use crate::Object;
 
+/// The member of an event that holds what came in with it and has no meaning in JSCalendar.
+pub use self::kept::KEPT;
+
 /// What was found in a file.
 #[derive(Clone, Debug, Default)]
 pub struct Contents {
@@ -187,6 +190,45 @@ fn read_back(event: &Object) -> Object {
     let Some((main, overrides)) = components.split_first() else { return Object::new() };
     let overrides: Vec<&Component> = overrides.iter().collect();
     reading::event(main, &overrides, &zones, &mut Vec::new()).unwrap_or_default()
+}
+
+/// An event as it is read again of what is written of it.
+pub fn as_read(event: &Object) -> Object {
+    let file = read(write(std::slice::from_ref(event)).as_bytes());
+    file.events.into_iter().next().map(|it| it.1).unwrap_or_default()
+}
+
+/// What another program changed of an event between two readings of it: a JSON Merge Patch (RFC 7396). Members that it
+/// does not know of, and lost, are not changed; nor are those that are derived.
+pub fn changes(before: &Object, after: &Object) -> Object {
+    let without_json = read_back(before);
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let mut patch = Object::new();
+    for name in names.into_iter().filter(|name| !DERIVED.contains(&name.as_str())) {
+        let (was, is) = (before.get(name), after.get(name));
+        if was != is && is != without_json.get(name) {
+            patch.insert(name.clone(), difference(was, is));
+        }
+    }
+    // Its parts belong together.
+    if let Some(kept) = after.get(kept::KEPT).filter(|kept| before.get(kept::KEPT) != Some(*kept)) {
+        let gone = before.get(kept::KEPT).and_then(Value::as_object).into_iter().flatten();
+        let mut whole: Object = gone.map(|(name, _)| (name.clone(), Value::Null)).collect();
+        whole.extend(kept.as_object().cloned().unwrap_or_default());
+        patch.insert(kept::KEPT.into(), Value::Object(whole));
+    }
+    patch
+}
+
+/// As a merge patch has it.
+fn difference(before: Option<&Value>, after: Option<&Value>) -> Value {
+    let (Some(Value::Object(before)), Some(Value::Object(after))) = (before, after) else {
+        return after.cloned().unwrap_or(Value::Null);
+    };
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let changed = names.into_iter().filter(|name| before.get(*name) != after.get(*name));
+    let parts = changed.map(|it| (it.clone(), difference(before.get(it), after.get(it))));
+    Value::Object(parts.collect())
 }
 
 /// Writes events and tasks as one file.

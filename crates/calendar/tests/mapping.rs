@@ -340,3 +340,39 @@ fn a_line_without_a_colon_is_none() {
     assert_eq!(found.problems.iter().map(|it| it.line).collect::<Vec<_>>(), [4]);
     assert_eq!(found.events[0].1.get("title"), None);
 }
+
+#[test]
+fn what_another_program_changed_is_told_apart_from_what_it_lost() {
+    let mut event = read(&file("DTSTART:20240101T090000Z\nSUMMARY:Round\nX-APP:1\nLOCATION:Hall"));
+    // Members that calendar programs have no place for.
+    event.insert("fasti:policy".into(), json!({"id": "YSP"}));
+    event.insert("freeBusyStatus".into(), json!("busy"));
+    let written = ical::write(&[event.clone()]);
+    assert!(written.contains("JSPROP"), "{written}");
+    let before = read(&written);
+    let changes = |text: &str| Value::Object(ical::changes(&before, &read(text)));
+    assert_eq!(changes(&written), json!({}));
+    let later = written.replace("DTSTAMP:20240101T000000Z", "DTSTAMP:20240505T000000Z");
+    assert_eq!(changes(&later)["title"], Value::Null);
+    // It drops all lines that it doesn't know.
+    let lost: Vec<&str> = written.split("\r\n").filter(|it| !it.contains("JSPROP")).collect();
+    let lost = lost.join("\r\n");
+    assert!(read(&lost).get("fasti:policy").is_none());
+    let patch = changes(&lost.replace("SUMMARY:Round", "SUMMARY:Circle"));
+    let named = patch.as_object().unwrap().keys().filter(|it| *it != ical::KEPT);
+    assert_eq!(named.collect::<Vec<_>>(), ["title"]);
+    assert_eq!(patch["title"], "Circle");
+    // Members within members.
+    let moved = written.replace("LOCATION:Hall", "LOCATION:Room 1");
+    let patch = changes(&moved);
+    let places = patch["locations"].as_object().unwrap();
+    let name = |it: &Value| it.get("name").cloned();
+    let names: Vec<Value> = places.values().filter_map(name).collect();
+    assert_eq!(names, ["Room 1"]);
+    assert_eq!(patch.get("title"), None);
+    // What was added and has no meaning in JSCalendar is kept with what was there.
+    let added = written.replace("X-APP:1", "X-APP:1\r\nX-OTHER:2");
+    let kept = changes(&added)[ical::KEPT].to_string();
+    assert!(kept.contains("X-APP:1") && kept.contains("X-OTHER:2"), "{kept}");
+    assert_eq!(ical::as_read(&before), before);
+}

@@ -22,16 +22,35 @@ pub(crate) struct Context {
 }
 
 /// An event before an edit.
-struct Present {
-    flat: Flat,
-    view: Option<EventView>,
+pub(crate) struct Present {
+    pub(crate) flat: Flat,
+    pub(crate) view: Option<EventView>,
+}
+
+impl Present {
+    /// The event after these edits.
+    pub(crate) fn after(&self, edits: &FieldEdits) -> Result<Object, CommandError> {
+        let mut after = self.flat.clone();
+        for (path, leaf) in edits {
+            match leaf {
+                Some(leaf) => after.insert(path.clone(), leaf.clone()),
+                None => after.remove(path),
+            };
+        }
+        let shown = event::unflatten(&after);
+        event::validate(&shown, self.view.as_ref().map(|view| &view.event))?;
+        if after.len() > event::FIELDS_MAX {
+            return Err(invalid("", format!("an event has at most {} fields", event::FIELDS_MAX)));
+        }
+        Ok(shown)
+    }
 }
 
 /// Members of an event that Fasti derives, which nobody writes.
 const DERIVED: [&str; 3] = ["uid", "created", "updated"];
 
 impl Ledger {
-    fn present(&mut self, uid: &str) -> Present {
+    pub(crate) fn present(&mut self, uid: &str) -> Present {
         self.settle(uid);
         let flat = self.document.flat(uid).unwrap_or_default();
         Present { flat, view: views::event(self, uid) }
@@ -144,7 +163,7 @@ impl Ledger {
     }
 
     /// Writes the edits, unless the event would not be valid or nothing would change.
-    fn apply(
+    pub(crate) fn apply(
         &mut self,
         context: Context,
         uid: &str,
@@ -159,22 +178,12 @@ impl Ledger {
             let entry = self.last_entry(uid);
             return Ok(Written { uid: uid.into(), entry, etag: view.etag.clone(), created: false });
         }
-        let after = after(&present.flat, &edits);
-        let mut shown = event::unflatten(&after);
-        event::validate(&shown, present.view.as_ref().map(|view| &view.event))?;
-        if after.len() > event::FIELDS_MAX {
-            return Err(invalid("", format!("an event has at most {} fields", event::FIELDS_MAX)));
-        }
+        let mut shown = present.after(&edits)?;
         let removes_only = edits.values().all(Option::is_none);
         let entry = self
             .write_edits(uid, edits, context.fresh, context.time)
             .map_err(|TooLarge(size)| CommandError::TooLarge { size, max: BODY_BYTES_MAX })?;
-        // Whatever it was edited by: who cancels gives up what was booked.
-        if event::takes_no_place(&shown) {
-            self.release(context, uid)?;
-        } else if self.bookings.of_event(uid).next().is_some() {
-            self.follow(context, uid)?;
-        }
+        self.move_bookings(context, uid, &shown)?;
         // A removal leaves no field behind that could say when it was: what shows then is left to what
         // stands in the document.
         if removes_only {
@@ -190,6 +199,21 @@ impl Ledger {
         );
         let etag = event::etag(&shown);
         Ok(Written { uid: uid.into(), entry, etag, created })
+    }
+
+    /// Whatever an event was edited by: who cancels gives up what was booked.
+    pub(crate) fn move_bookings(
+        &mut self,
+        context: Context,
+        uid: &str,
+        event: &Object,
+    ) -> Result<(), CommandError> {
+        if event::takes_no_place(event) {
+            self.release(context, uid)?;
+        } else if self.bookings.of_event(uid).next().is_some() {
+            self.follow(context, uid)?;
+        }
+        Ok(())
     }
 
     /// The latest entry that wrote a field of the event.
@@ -214,6 +238,7 @@ pub(crate) fn writes(command: &Command) -> bool {
         | Command::Put { .. }
         | Command::Patch { .. }
         | Command::Cancel { .. }
+        | Command::TakeOver(_)
         | Command::Resolve { .. }
         | Command::Invite(_)
         | Command::Admit(_)
@@ -256,17 +281,6 @@ fn strip(object: &mut Object) {
     for name in DERIVED {
         object.shift_remove(name);
     }
-}
-
-fn after(present: &Flat, edits: &FieldEdits) -> Flat {
-    let mut after = present.clone();
-    for (path, leaf) in edits {
-        match leaf {
-            Some(leaf) => after.insert(path.clone(), leaf.clone()),
-            None => after.remove(path),
-        };
-    }
-    after
 }
 
 /// The merge patch that sets one path.

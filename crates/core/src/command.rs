@@ -11,7 +11,7 @@ pub use bookings::{
 pub use conflicts::{ChoiceView, ConflictKind, ConflictValue, ConflictView};
 pub use outbox::{
     DeliveriesQuery, DeliveryStatus, DeliveryView, OfficeReach, ReachView, Replay, Replayed,
-    SubscriptionView, SystemReach, SystemStatus, SystemView,
+    SubscriptionView, SystemReach, SystemStatus, SystemView, TakeOver,
 };
 use std::sync::Arc;
 
@@ -58,6 +58,8 @@ pub enum Command {
         /// When to write at all.
         condition: Condition,
     },
+    /// Write what an external system says of an event. Answered with [`Answer::TakenOver`].
+    TakeOver(TakeOver),
     /// Decide a conflict, by an entry on top of all that was said. Answered with [`Reply::Written`].
     Resolve {
         /// The conflict's id.
@@ -335,6 +337,9 @@ pub enum Answer {
     Unsubscribed,
     /// As asked.
     Target(Arc<Subscription>),
+    /// False if it was not, as a state of the event is on its way to the system: what that has may be another thing by
+    /// now.
+    TakenOver(bool),
     /// As far as this node has heard.
     Reach(ReachView),
     /// How many deliveries are owed by that at once; of a backlog none.

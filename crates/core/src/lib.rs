@@ -28,7 +28,7 @@
 //! | `policy`, `calendar`, `reserve`, `conflict`, `views` | what people ask: writes and answers |
 //! | `codec`, `join`, `message`, `notice`, `board`, `pending`, `gossip`, `overlay` | how things get around |
 //! | `log`, `row` | entries on disk, and chunks cut from them |
-//! | `outbox` | what is owed to external systems |
+//! | `outbox`, `takeover` | what is owed to external systems, and what they say |
 //! | `report`, `proof` | what was approved and who held it; a report that whoever is no member can check |
 //! | `command`, `step`, `machine`, `opening` | the way in, the way out, the machine, and how it starts |
 
@@ -70,6 +70,7 @@ mod roster;
 pub mod row;
 pub mod statement;
 pub mod step;
+mod takeover;
 pub mod ticket;
 pub mod time;
 mod views;

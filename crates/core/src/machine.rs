@@ -396,11 +396,12 @@ impl Core {
         }
         let Self { outbox, ledger, gossip, .. } = self;
         let attempts = outbox.advance(ledger, gossip, now, &finished.appended);
+        let mut writes = finished.writes;
+        writes.extend(outbox.take_writes());
+        effects.extend(outbox.take_subscriptions().map(Effect::Subscriptions));
         if !attempts.is_empty() {
             effects.push(Effect::Deliver(attempts));
         }
-        let mut writes = finished.writes;
-        writes.extend(outbox.take_writes());
         self.say_systems(now);
         if !finished.appended.is_empty() {
             effects.push(Effect::Appended(finished.appended));
@@ -628,6 +629,15 @@ impl Core {
             }
             Command::Cancel { uid, condition } => {
                 ledger.cancel(context, &uid, &condition).map(Answer::Written)
+            }
+            Command::TakeOver(it) => {
+                let may = self.outbox.may_take_over(it.subscription, &it.uid)?;
+                if may {
+                    let aside = Incarnation(self.dice.next());
+                    let heads = ledger.take_over(context, aside, &it)?;
+                    self.outbox.took_over(it, heads);
+                }
+                Ok(Answer::TakenOver(may))
             }
             Command::Resolve { conflict, keep } => {
                 ledger.resolve(context, &conflict, &keep).map(Answer::Written)

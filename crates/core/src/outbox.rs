@@ -26,16 +26,17 @@ pub(crate) use self::delivery::Concern;
 use self::delivery::Standing;
 pub use self::delivery::{Attempt, Delivery, Tried};
 use self::finality::Finality;
+pub use self::owed::{Agreed, Confirmed, DeliveryState, Outcome, Owed};
 use self::owed::{Breaker, GIVE_UP_AFTER, PROBLEM_BYTES_MAX, heeded};
-pub use self::owed::{Confirmed, DeliveryState, Outcome, Owed};
 pub use self::status::{System, SystemState, Systems};
 pub use self::subscription::{
     Backlog, Filter, NewSubscription, Pause, SUBSCRIPTIONS_MAX, Secret, Start, Subscription,
     SubscriptionEdit, SubscriptionId, Target,
 };
+use crate::command::{CommandError, TakeOver};
 use crate::gossip::Gossip;
 use crate::graph::Index;
-use crate::ids::LogId;
+use crate::ids::{EntryHash, LogId};
 use crate::ledger::Ledger;
 use crate::step::{Appended, Write};
 use crate::time::{Dice, Instant, MILLISECOND, Now, SECOND};
@@ -142,6 +143,8 @@ pub(crate) struct Outbox {
     writes: Vec<Write>,
     /// Whether there is something to be said of systems since it was said last.
     news: bool,
+    /// Whether subscriptions are other than they were when they were last told.
+    changed: bool,
 }
 
 impl Line {
@@ -232,6 +235,7 @@ impl Outbox {
             dice: Dice(seed),
             writes: Vec::new(),
             news: false,
+            changed: true,
         };
         for ((subscription, uid), owed) in stored.owed {
             let wait = u64::try_from(owed.next.saturating_sub(now.wall)).unwrap_or(0);
@@ -503,7 +507,8 @@ impl Outbox {
                 }
                 let delivery = standing.delivery(source, &subscription, &uid, &slot.owed);
                 line.launch(&delivery);
-                attempts.push(Attempt { subscription, delivery });
+                let heads = ledger.latest_of(&uid);
+                attempts.push(Attempt { subscription, delivery, heads });
             }
         }
         attempts
@@ -511,7 +516,7 @@ impl Outbox {
 
     /// Takes what came of an attempt.
     pub(crate) fn tried(&mut self, ledger: &mut Ledger, now: Now, tried: Tried) {
-        let Tried { subscription: id, uid, version, outcome } = tried;
+        let Tried { subscription: id, uid, version, heads, outcome } = tried;
         let Some(line) = self.lines.get_mut(&id) else { return };
         let Some(slot) = line.slots.get_mut(&uid) else { return };
         // Of an attempt from before the core was opened again only the present version says something.
@@ -537,9 +542,12 @@ impl Outbox {
                     Flight { version, kind: owed.kind.clone(), state }
                 });
                 let applied = applied.map(|it| shortened(it, PROBLEM_BYTES_MAX));
-                let row =
-                    Confirmed { version, kind, state, at: now.wall, attempts, applied, receipt };
+                let row = Confirmed { version, kind, state, at: now.wall, attempts, applied };
                 self.writes.push(Write::Confirmed(id, uid.clone(), row));
+                if !receipt.is_empty() {
+                    let agreed = Agreed { heads, receipt };
+                    self.writes.push(Write::Agreed(id, uid.clone(), agreed));
+                }
                 if is_newest || mutation::is(mutation::Mutation::ConfirmOld) {
                     line.take(&uid);
                     self.writes.push(Write::Owed(id, uid, None));
@@ -574,6 +582,28 @@ impl Outbox {
         line.put(&uid, owed, due);
     }
 
+    /// Whether what a system says of an event can be taken over: not while a state of it is on its way there.
+    pub(crate) fn may_take_over(
+        &self,
+        subscription: SubscriptionId,
+        uid: &str,
+    ) -> Result<bool, CommandError> {
+        let line = self.lines.get(&subscription);
+        let line = line.ok_or_else(|| CommandError::UnknownSystem(subscription.to_string()))?;
+        Ok(line.slots.get(uid).is_none_or(|slot| slot.flying.is_none()))
+    }
+
+    pub(crate) fn took_over(&mut self, it: TakeOver, heads: Vec<EntryHash>) {
+        let agreed = Agreed { heads, receipt: it.receipt };
+        self.writes.push(Write::Agreed(it.subscription, it.uid, agreed));
+    }
+
+    /// All subscriptions, if one has changed since that was asked last.
+    pub(crate) fn take_subscriptions(&mut self) -> Option<Vec<Arc<Subscription>>> {
+        let all = || self.lines.values().map(|line| Arc::clone(&line.subscription)).collect();
+        std::mem::take(&mut self.changed).then(all)
+    }
+
     /// When [`Outbox::advance`] has something to do.
     pub(crate) fn next_due(&self) -> Option<(Instant, &'static str)> {
         if self.lines.is_empty() {
@@ -595,6 +625,8 @@ impl Outbox {
 
     pub(crate) fn take_writes(&mut self) -> Vec<Write> {
         self.news |= !self.writes.is_empty();
+        let of_them = |it: &Write| matches!(it, Write::Subscription(_) | Write::Unsubscribed(_));
+        self.changed |= self.writes.iter().any(of_them);
         std::mem::take(&mut self.writes)
     }
 }

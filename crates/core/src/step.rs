@@ -2,12 +2,15 @@
 //! persisting what it wrote.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::command::{Command, Reply};
 use crate::gossip::Allowance;
 use crate::ids::{EntryHash, Incarnation, LogId, OfficeId, TicketId};
 use crate::notice::SignedNotice;
-use crate::outbox::{Attempt, Confirmed, DeliveryState, Owed, Subscription, SubscriptionId};
+use crate::outbox::{
+    Agreed, Attempt, Confirmed, DeliveryState, Owed, Subscription, SubscriptionId,
+};
 use crate::resource::Reservation;
 use crate::row::Row;
 use crate::statement::Statement;
@@ -45,12 +48,14 @@ pub enum Write {
     },
     /// A subscription, in place of the one before with its id.
     Subscription(Box<Subscription>),
-    /// A subscription is no more, nor what was owed to it and confirmed by it.
+    /// A subscription is no more, nor what was owed to it, confirmed by it and agreed with it.
     Unsubscribed(SubscriptionId),
     /// What is owed to a system of an event; nothing any more (`None`).
     Owed(SubscriptionId, String, Option<Owed>),
     /// The newest state of an event that a system confirmed.
     Confirmed(SubscriptionId, String, Confirmed),
+    /// How both sides had an event last, of systems that are read as well.
+    Agreed(SubscriptionId, String, Agreed),
     /// How final an event was told to be; nothing is kept once it is final (`None`).
     Watched(String, Option<DeliveryState>),
     /// How far all offices are known to have held a log once: nothing that they write can stand beside that any more.
@@ -113,6 +118,9 @@ pub enum Effect {
     ///
     /// [`Input::Tried`]: crate::Input::Tried
     Deliver(Vec<Attempt>),
+    /// All subscriptions, as they are now: for whoever delivers, to read the systems that are read, and to forget those that
+    /// are no more.
+    Subscriptions(Vec<Arc<Subscription>>),
     /// Something that an operator should know, once.
     Alarm(String),
     /// Open the core again from what is stored, before it is given anything else: what earlier entries

@@ -77,6 +77,7 @@ fn answer(world: &mut World, at: OfficeId, attempt: &Attempt, outcome: Outcome) 
         subscription: attempt.subscription.id,
         uid: attempt.delivery.uid.clone(),
         version: attempt.delivery.version,
+        heads: attempt.heads.clone(),
         outcome,
     };
     world.input(at, Input::Tried(tried));

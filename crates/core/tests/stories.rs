@@ -456,6 +456,19 @@ fn a_restored_office_that_is_cut_off_begins_a_new_log() {
     assert_eq!(logs_of(&world, ids[1]), 2);
 }
 
+/// Its first entry had no parent, and counted for nothing.
+#[test]
+fn a_founder_that_was_copied_before_it_wrote_anything_begins_a_new_log() {
+    let (mut world, denver) = World::new();
+    let mut copy = world.offices[&denver].disk.clone();
+    copy.incarnation = None;
+    world.restore(denver, copy);
+    world.publish(denver, "A", "2024-04-01");
+    assert_eq!(logs_of(&world, denver), 2);
+    assert!(world.event(denver, "policy-A").is_some());
+    assert_eq!(world.alarms(denver), [] as [String; 0]);
+}
+
 #[test]
 fn a_restored_office_waits_for_entries_of_its_own_that_it_has_heard_of() {
     let (mut world, ids) = World::of(3);

@@ -37,7 +37,8 @@ fn sent(world: &mut World) -> Vec<Attempt> {
 fn answer(world: &mut World, at: OfficeId, attempt: &Attempt, outcome: Outcome) {
     let subscription = attempt.subscription.id;
     let (uid, version) = (attempt.delivery.uid.clone(), attempt.delivery.version);
-    world.input(at, Input::Tried(Tried { subscription, uid, version, outcome }));
+    let heads = attempt.heads.clone();
+    world.input(at, Input::Tried(Tried { subscription, uid, version, heads, outcome }));
 }
 
 fn confirmed() -> Outcome {

@@ -1,6 +1,6 @@
 //! A delivery as a CloudEvent (1.0, JSON), as all systems get it that have no format of their own.
 
-use fasti_core::outbox::Delivery;
+use fasti_core::outbox::{Delivery, DeliveryState};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -24,6 +24,24 @@ pub(crate) fn data(delivery: &Delivery) -> Map<String, Value> {
         data.entry(name).or_insert_with(|| value.clone());
     }
     data
+}
+
+/// The event as it is written for calendar programs: those that are cancelled for this system alone too, as a policy that is
+/// no longer approved.
+pub(crate) fn as_told(delivery: &Delivery) -> Map<String, Value> {
+    let mut event = delivery.event.clone();
+    if delivery.state == DeliveryState::Cancelled {
+        cancel(&mut event);
+    }
+    event
+}
+
+pub(crate) fn cancel(event: &mut Map<String, Value>) {
+    let name = match event.get("@type").and_then(Value::as_str) {
+        Some("Task") => "progress",
+        _ => "status",
+    };
+    event.insert(name.into(), json!("cancelled"));
 }
 
 /// The CloudEvent.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use data_encoding::HEXLOWER;
 use fasti_calendar::ical;
-use fasti_core::outbox::{Attempt, Delivery, DeliveryState, Outcome, Target};
+use fasti_core::outbox::{Attempt, Delivery, Outcome, Target};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -150,16 +150,7 @@ fn source(delivery: &Delivery) -> String {
 }
 
 fn text(delivery: &Delivery, source: &str) -> String {
-    let mut event = delivery.event.clone();
-    if delivery.state == DeliveryState::Cancelled {
-        // Also what is cancelled for this system alone, as a policy that is no longer approved.
-        let name = match event.get("@type").and_then(Value::as_str) {
-            Some("Task") => "progress",
-            _ => "status",
-        };
-        event.insert(name.into(), json!("cancelled"));
-    }
-    let text = ical::write(&[event]);
+    let text = ical::write(&[envelope::as_told(delivery)]);
     let (version, state) = (delivery.version, delivery.state.as_str());
     let id = envelope::id(delivery);
     let ours = format!(

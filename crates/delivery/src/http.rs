@@ -2,16 +2,19 @@
 //! bound, within a time.
 
 use std::error::Error;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use data_encoding::BASE64;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
+use hyper::header::{HeaderValue, RETRY_AFTER};
 use hyper::{HeaderMap, Request, StatusCode, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use percent_encoding::percent_decode_str;
 use tokio::time::{Instant, timeout_at};
 
 use crate::reach::Reach;
@@ -27,6 +30,11 @@ const IDLE_MAX: usize = 32;
 /// So often it is asked whether the other side of an HTTP/2 connection is there.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
+/// How much of an answer people are shown.
+const SHOWN_CHARS_MAX: usize = 120;
+/// What clients say that they are.
+pub(crate) const AGENT: &str = concat!("fasti/", env!("CARGO_PKG_VERSION"));
+
 /// A client for one target.
 pub(crate) struct Http {
     reach: Reach,
@@ -39,6 +47,40 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+}
+
+impl Answer {
+    /// The status, and the beginning of what was said with it.
+    pub(crate) fn said(&self) -> String {
+        let text = String::from_utf8_lossy(&self.body);
+        let line: String = text
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ")
+            .chars()
+            .filter(|it| !it.is_control())
+            .take(SHOWN_CHARS_MAX)
+            .collect();
+        match line.as_str() {
+            "" => self.status.to_string(),
+            line => format!("{}: {line}", self.status),
+        }
+    }
+
+    /// For how long it wants to be left alone, if it says so, in microseconds: in seconds or as a date (RFC 9110, 10.2.3).
+    pub(crate) fn retry_after(&self) -> Option<u64> {
+        let asks = [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE];
+        let value = self.headers.get(RETRY_AFTER).filter(|_| asks.contains(&self.status))?;
+        let text = value.to_str().ok()?.trim();
+        let seconds = match text.parse::<u64>() {
+            Ok(seconds) => seconds,
+            Err(_) => {
+                let at = httpdate::parse_http_date(text).ok()?;
+                at.duration_since(SystemTime::now()).unwrap_or_default().as_secs()
+            }
+        };
+        Some(seconds.saturating_mul(1_000_000))
+    }
 }
 
 impl Http {
@@ -101,13 +143,31 @@ async fn read_up_to(max: usize, mut body: Incoming, read: &mut Vec<u8>) {
     }
 }
 
-/// A URL of HTTP with a host in it.
-pub(crate) fn parse(url: &str) -> Result<Uri, TargetError> {
+/// A URL of HTTP with a host in it, and the name and the password that it was given with, as a header.
+pub(crate) fn parse(url: &str) -> Result<(Uri, Option<HeaderValue>), TargetError> {
+    let (url, login) = split_login(url);
     let uri: Uri = url.parse().map_err(|error| TargetError::url(format!("no URL: {error}")))?;
     if uri.host().is_none_or(str::is_empty) {
         return Err(TargetError::url("a host is missing, as in https://crm.example.org/fasti"));
     }
-    Ok(uri)
+    let basic = |login: String| {
+        let basic = format!("Basic {}", BASE64.encode(login.as_bytes()));
+        HeaderValue::from_str(&basic).map_err(|error| TargetError::url(error.to_string()))
+    };
+    Ok((uri, login.map(basic).transpose()?))
+}
+
+/// A URL without the name and the password in it, and these.
+fn split_login(url: &str) -> (String, Option<String>) {
+    let Some((scheme, rest)) = url.split_once("://") else { return (url.to_owned(), None) };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    match rest[..end].rsplit_once('@') {
+        Some((login, host)) => {
+            let login = percent_decode_str(login).decode_utf8_lossy().into_owned();
+            (format!("{scheme}://{host}{}", &rest[end..]), Some(login))
+        }
+        None => (url.to_owned(), None),
+    }
 }
 
 /// An error and what led to it: the client's own words say little.

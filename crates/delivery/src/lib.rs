@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod address;
+mod caldav;
 mod envelope;
 mod folder;
 mod http;
@@ -19,13 +20,17 @@ mod tunnel;
 mod webhook;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use fasti_core::outbox::{Attempt, Outcome, Subscription, SubscriptionId, Target, Tried};
+use fasti_core::Reply;
+use fasti_core::command::TakeOver;
+use fasti_core::outbox::{Agreed, Attempt, Outcome, Subscription, SubscriptionId, Target, Tried};
 use serde_json::Value;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
 
+use crate::caldav::{CalDav, Reading};
 use crate::folder::Folder;
 use crate::kafka::Kafka;
 use crate::nats::Nats;
@@ -53,8 +58,48 @@ impl TargetError {
     }
 }
 
+/// What the deliverer has to say.
+#[derive(Debug)]
+pub enum Report {
+    /// What came of an attempt.
+    Tried(Tried),
+    /// What a system says of an event, for [`Command::TakeOver`](fasti_core::Command::TakeOver); and who waits for the answer.
+    Read(TakeOver, oneshot::Sender<Reply>),
+}
+
+/// What is kept of what was agreed with systems that are read as well. Errors are for people.
+pub trait Memory: Send + Sync + 'static {
+    /// Of an event.
+    ///
+    /// # Errors
+    /// The disk's; likewise below.
+    fn agreed(&self, subscription: SubscriptionId, uid: &str) -> Result<Option<Agreed>, String>;
+
+    /// Of all events.
+    ///
+    /// # Errors
+    /// As above.
+    fn all_agreed(
+        &self,
+        subscription: SubscriptionId,
+        each: &mut dyn FnMut(&str, Agreed),
+    ) -> Result<(), String>;
+}
+
+/// Nothing is agreed.
+impl Memory for () {
+    fn agreed(&self, _: SubscriptionId, _: &str) -> Result<Option<Agreed>, String> {
+        Ok(None)
+    }
+
+    fn all_agreed(&self, _: SubscriptionId, _: &mut dyn FnMut(&str, Agreed)) -> Result<(), String> {
+        Ok(())
+    }
+}
+
 /// A system, and what there is of connections with it.
 enum System {
+    CalDav(Arc<CalDav>),
     Webhook(Box<Webhook>),
     RabbitMq(Box<RabbitMq>),
     Nats(Box<Nats>),
@@ -63,19 +108,23 @@ enum System {
 }
 
 impl System {
-    fn new(target: &Target, reach: Reach) -> Result<Self, TargetError> {
+    fn new(target: &Target, reach: Reach, memory: &Arc<dyn Memory>) -> Result<Self, TargetError> {
         match target.scheme() {
             "http" | "https" => Webhook::new(target, reach).map(|it| Self::Webhook(Box::new(it))),
             "amqp" | "amqps" => RabbitMq::new(target, reach).map(|it| Self::RabbitMq(Box::new(it))),
             "nats" | "tls" => Nats::new(target, reach).map(|it| Self::Nats(Box::new(it))),
             "kafka" | "kafka+tls" => Kafka::new(target, reach).map(|it| Self::Kafka(Box::new(it))),
+            "caldav" | "caldavs" => {
+                CalDav::new(target, reach, Arc::clone(memory)).map(|it| Self::CalDav(Arc::new(it)))
+            }
             "file" => Folder::new(target, reach).map(Self::Folder),
             _ => Err(TargetError::url(format!(
                 "expected a URL such as https://crm.example.org/fasti (a webhook), {} (RabbitMQ), \
-                 {} (NATS JetStream), {} (Kafka) or {} (a folder)",
+                 {} (NATS JetStream), {} (Kafka), {} (a calendar) or {} (a folder)",
                 rabbitmq::EXAMPLE,
                 nats::EXAMPLE,
                 kafka::EXAMPLE,
+                caldav::EXAMPLE,
                 folder::EXAMPLE
             ))),
         }
@@ -87,6 +136,7 @@ impl System {
             Self::RabbitMq(it) => it.deliver(attempt).await,
             Self::Nats(it) => it.deliver(attempt).await,
             Self::Kafka(it) => it.deliver(attempt).await,
+            Self::CalDav(it) => it.deliver(attempt).await,
             Self::Folder(it) => it.deliver(attempt).await,
         }
     }
@@ -97,6 +147,7 @@ impl System {
             Self::RabbitMq(it) => it.test().await,
             Self::Nats(it) => it.test().await,
             Self::Kafka(it) => it.test().await,
+            Self::CalDav(it) => it.test().await,
             Self::Folder(it) => it.test().await,
         }
     }
@@ -107,6 +158,7 @@ impl System {
             Self::RabbitMq(it) => it.shown(),
             Self::Nats(it) => it.shown(),
             Self::Kafka(it) => it.shown(),
+            Self::CalDav(it) => it.shown(),
             Self::Folder(it) => it.shown(),
         }
     }
@@ -117,12 +169,16 @@ impl System {
 /// # Errors
 /// [`TargetError`]
 pub fn check(target: &Target, reach: Reach) -> Result<(), TargetError> {
-    System::new(target, reach).map(drop)
+    System::new(target, reach, &nothing()).map(drop)
 }
 
 /// How a target is reached, without what is secret in that.
 pub fn shown(target: &Target) -> Value {
-    System::new(target, Reach::Any).map_or(Value::Null, |it| it.shown())
+    System::new(target, Reach::Any, &nothing()).map_or(Value::Null, |it| it.shown())
+}
+
+fn nothing() -> Arc<dyn Memory> {
+    Arc::new(())
 }
 
 /// Delivers. Cheap to clone.
@@ -132,23 +188,41 @@ pub struct Deliverer(Arc<Inner>);
 struct Inner {
     runtime: Handle,
     reach: Reach,
-    tried: mpsc::UnboundedSender<Tried>,
+    memory: Arc<dyn Memory>,
+    reports: mpsc::UnboundedSender<Report>,
     systems: Mutex<BTreeMap<SubscriptionId, Known>>,
 }
 
 struct Known {
     target: Target,
     system: Arc<System>,
+    /// Reads it meanwhile.
+    reading: Option<AbortHandle>,
+}
+
+impl Known {
+    fn stop_reading(&mut self) {
+        if let Some(task) = self.reading.take() {
+            task.abort();
+        }
+    }
+}
+
+impl Drop for Known {
+    fn drop(&mut self) {
+        self.stop_reading();
+    }
 }
 
 impl Deliverer {
-    /// One that tells what came of each attempt. There are never more of these under way than the core allows. They run
-    /// where this is called, which must be within a tokio runtime.
-    pub fn new(reach: Reach) -> (Self, mpsc::UnboundedReceiver<Tried>) {
-        let (tried, results) = mpsc::unbounded_channel();
+    /// One that tells what came of each attempt, and what it reads. There are never more attempts under way than the core
+    /// allows, and one thing that was read for each system. They run where this is called, which must be within a tokio
+    /// runtime.
+    pub fn new(reach: Reach, memory: Arc<dyn Memory>) -> (Self, mpsc::UnboundedReceiver<Report>) {
+        let (reports, results) = mpsc::unbounded_channel();
         let systems = Mutex::default();
         let runtime = Handle::current();
-        (Self(Arc::new(Inner { runtime, reach, tried, systems })), results)
+        (Self(Arc::new(Inner { runtime, reach, memory, reports, systems })), results)
     }
 
     /// To which addresses it delivers.
@@ -171,8 +245,9 @@ impl Deliverer {
                     tracing::debug!(system, event, attempt, reason, "not delivered");
                 }
                 let (uid, version) = (attempt.delivery.uid, attempt.delivery.version);
-                let subscription = attempt.subscription.id;
-                let _ = deliverer.0.tried.send(Tried { subscription, uid, version, outcome });
+                let (subscription, heads) = (attempt.subscription.id, attempt.heads);
+                let tried = Tried { subscription, uid, version, heads, outcome };
+                let _ = deliverer.0.reports.send(Report::Tried(tried));
             });
         }
     }
@@ -186,19 +261,47 @@ impl Deliverer {
         system.test(subscription).await
     }
 
+    /// Takes note of all subscriptions: reads the systems that are read as well, unless they are paused, and forgets those that
+    /// are no more.
+    pub fn subscriptions(&self, all: &[Arc<Subscription>]) {
+        self.systems().retain(|id, _| all.iter().any(|it| it.id == *id));
+        for subscription in all.iter().filter(|it| it.target.scheme().starts_with("caldav")) {
+            // What is wrong with it the next attempt will say.
+            let Ok(system) = self.system(subscription) else { continue };
+            let System::CalDav(dav) = &*system else { continue };
+            let mut systems = self.systems();
+            let Some(known) = systems.get_mut(&subscription.id) else { continue };
+            if subscription.pause.is_some() {
+                known.stop_reading();
+            } else if known.reading.is_none() {
+                let (dav, subscription) = (Arc::clone(dav), Arc::clone(subscription));
+                let reading = Reading::new(dav, subscription, self.0.reports.clone());
+                known.reading = Some(self.0.runtime.spawn(reading.run()).abort_handle());
+            }
+        }
+    }
+
+    /// Why a system can't be read, of those that are.
+    pub fn problem(&self, subscription: SubscriptionId) -> Option<String> {
+        match &*self.systems().get(&subscription)?.system {
+            System::CalDav(it) => it.problem(),
+            _ => None,
+        }
+    }
+
     fn system(&self, subscription: &Subscription) -> Result<Arc<System>, TargetError> {
         let Subscription { id, target, .. } = subscription;
-        let mut systems = self.0.systems.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut systems = self.systems();
         if let Some(known) = systems.get(id).filter(|known| known.target == *target) {
             return Ok(Arc::clone(&known.system));
         }
-        let system = Arc::new(System::new(target, self.0.reach)?);
-        systems.insert(*id, Known { target: target.clone(), system: Arc::clone(&system) });
+        let system = Arc::new(System::new(target, self.0.reach, &self.0.memory)?);
+        let known = Known { target: target.clone(), system: Arc::clone(&system), reading: None };
+        systems.insert(*id, known);
         Ok(system)
     }
 
-    /// Forgets the connections with a system.
-    pub fn forget(&self, subscription: SubscriptionId) {
-        self.0.systems.lock().unwrap_or_else(PoisonError::into_inner).remove(&subscription);
+    fn systems(&self) -> MutexGuard<'_, BTreeMap<SubscriptionId, Known>> {
+        self.0.systems.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

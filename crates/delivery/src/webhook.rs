@@ -5,15 +5,11 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use data_encoding::BASE64;
 use fasti_core::outbox::{Attempt, Outcome, Secret, Subscription, Target};
 use fasti_receiver::Secret as Key;
 use http_body_util::Full;
-use hyper::header::{
-    AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT,
-};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, USER_AGENT};
 use hyper::{HeaderMap, Request, StatusCode, Uri};
-use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -23,8 +19,6 @@ use crate::{TargetError, envelope};
 
 /// How much of an answer is read: what it says is one line.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
-/// How much of an answer people are shown.
-const SHOWN_CHARS_MAX: usize = 120;
 const HEADERS_MAX: usize = 16;
 const TIMEOUT_S_MAX: u64 = 60;
 
@@ -61,17 +55,13 @@ impl Webhook {
             let problem = format!("expected 1 to {TIMEOUT_S_MAX} seconds");
             return Err(TargetError::new("timeout_s", problem));
         }
-        let (url, login) = split_login(&target.url);
-        let uri = http::parse(&url)?;
+        let (uri, login) = http::parse(&target.url)?;
         let mut headers = named(&options.headers)?;
         if let Some(login) = login {
-            let basic = format!("Basic {}", BASE64.encode(login.as_bytes()));
-            let basic = HeaderValue::from_str(&basic);
-            headers.insert(AUTHORIZATION, basic.map_err(|it| TargetError::url(it.to_string()))?);
+            headers.insert(AUTHORIZATION, login);
         }
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/cloudevents+json"));
-        let agent = concat!("fasti/", env!("CARGO_PKG_VERSION"));
-        headers.insert(USER_AGENT, HeaderValue::from_static(agent));
+        headers.insert(USER_AGENT, HeaderValue::from_static(http::AGENT));
         let timeout = Duration::from_secs(options.timeout_s);
         let http = Http::new(reach, options.ca.as_deref(), timeout)?;
         Ok(Self { uri, options, headers, http })
@@ -83,7 +73,7 @@ impl Webhook {
     }
 
     pub(crate) async fn deliver(&self, attempt: &Attempt) -> Outcome {
-        let Attempt { subscription, delivery } = attempt;
+        let Attempt { subscription, delivery, .. } = attempt;
         let body = envelope::cloud_event(delivery).to_string();
         match self.post(subscription, &envelope::id(delivery), body).await {
             Ok(answer) => outcome(&answer),
@@ -106,7 +96,7 @@ impl Webhook {
         });
         let answer = self.post(subscription, &id, body.to_string()).await?;
         match outcome(&answer) {
-            Outcome::Confirmed { .. } => Ok(said(&answer)),
+            Outcome::Confirmed { .. } => Ok(answer.said()),
             Outcome::Failed { reason, .. } | Outcome::Gone { reason } => Err(reason),
         }
     }
@@ -138,9 +128,9 @@ fn outcome(answer: &Answer) -> Outcome {
         return Outcome::Confirmed { applied: applied(&answer.body), receipt: Vec::new() };
     }
     if status == StatusCode::GONE {
-        return Outcome::Gone { reason: said(answer) };
+        return Outcome::Gone { reason: answer.said() };
     }
-    let mut reason = said(answer);
+    let mut reason = answer.said();
     if status.is_redirection() {
         let to =
             answer.headers.get(LOCATION).and_then(|it| it.to_str().ok()).unwrap_or("elsewhere");
@@ -148,9 +138,7 @@ fn outcome(answer: &Answer) -> Outcome {
             "{status}: it points to {to}, which is not followed; subscribe with that URL if it is right"
         );
     }
-    let asks = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
-    let retry_after = answer.headers.get(RETRY_AFTER).filter(|_| asks).and_then(retry_after);
-    Outcome::Failed { reason, retry_after }
+    Outcome::Failed { reason, retry_after: answer.retry_after() }
 }
 
 /// The version that a receiver says it applied: `{"status": "ok", "applied": "…"}`.
@@ -159,49 +147,6 @@ fn applied(body: &[u8]) -> Option<String> {
         Value::String(version) => Some(version.clone()),
         Value::Number(version) => Some(version.to_string()),
         _ => None,
-    }
-}
-
-/// The status, and the beginning of what was said with it.
-fn said(answer: &Answer) -> String {
-    let text = String::from_utf8_lossy(&answer.body);
-    let line: String = text
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ")
-        .chars()
-        .filter(|it| !it.is_control())
-        .take(SHOWN_CHARS_MAX)
-        .collect();
-    match line.as_str() {
-        "" => answer.status.to_string(),
-        line => format!("{}: {line}", answer.status),
-    }
-}
-
-/// Seconds, or a date (RFC 9110, 10.2.3); in microseconds.
-fn retry_after(value: &HeaderValue) -> Option<u64> {
-    let text = value.to_str().ok()?.trim();
-    let seconds = match text.parse::<u64>() {
-        Ok(seconds) => seconds,
-        Err(_) => {
-            let at = httpdate::parse_http_date(text).ok()?;
-            at.duration_since(SystemTime::now()).unwrap_or_default().as_secs()
-        }
-    };
-    Some(seconds.saturating_mul(1_000_000))
-}
-
-/// A URL without the name and the password in it, and these.
-fn split_login(url: &str) -> (String, Option<String>) {
-    let Some((scheme, rest)) = url.split_once("://") else { return (url.to_owned(), None) };
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    match rest[..end].rsplit_once('@') {
-        Some((login, host)) => {
-            let login = percent_decode_str(login).decode_utf8_lossy().into_owned();
-            (format!("{scheme}://{host}{}", &rest[end..]), Some(login))
-        }
-        None => (url.to_owned(), None),
     }
 }
 

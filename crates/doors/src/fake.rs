@@ -13,7 +13,7 @@ use fasti_core::command::{
     BookRequest, Condition, ConflictView, Deliveries, EventView, EventsQuery, MemberView, Object,
     PolicyState, PolicyView, ReportView, StatusView, Written,
 };
-use fasti_core::outbox::{Confirmed, Subscription, SubscriptionId, Target};
+use fasti_core::outbox::Target;
 use fasti_core::policy::PolicyEvent;
 use fasti_core::proof::Evidence;
 use fasti_core::statement::Role;
@@ -22,7 +22,7 @@ use fasti_core::{Answer, Command, CommandError, Digest, EntryHash, NetworkId, Of
 use serde_json::{Value, json};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use crate::{Guard, Handle, Metric, MetricKind, Node, Request, Tested};
+use crate::{Guard, Handle, Metric, MetricKind, Node, Request};
 
 /// The office that the fake is.
 pub const OFFICE: OfficeId = OfficeId([0xaa; 32]);
@@ -221,24 +221,6 @@ impl Node for State {
         (!good).then(|| ("callback_url".into(), "expected https://".into()))
     }
 
-    fn target_shown(&self, _: &Target) -> Value {
-        json!({})
-    }
-
-    fn target_tested(&self, _: Arc<Subscription>) -> Tested {
-        Box::pin(async { Err("nobody is there".into()) })
-    }
-
-    fn confirmed(
-        &self,
-        _: SubscriptionId,
-        _: Option<&str>,
-        _: &str,
-        _: usize,
-    ) -> io::Result<Vec<(String, Confirmed)>> {
-        Ok(Vec::new())
-    }
-
     fn bundle(&self, _: Box<Evidence>) -> Result<mpsc::Receiver<io::Result<Vec<u8>>>, String> {
         Err("there are no entries here".into())
     }
@@ -306,6 +288,7 @@ impl Calendar {
             | Command::Unsubscribe { system }
             | Command::Target { system } => Err(CommandError::UnknownSystem(system)),
             Command::Replay(it) => Err(CommandError::UnknownSystem(it.system)),
+            Command::TakeOver(it) => Err(CommandError::UnknownEvent(it.uid)),
             Command::Deliveries(_) => {
                 Ok(Answer::Deliveries { deliveries: Vec::new(), more: false })
             }

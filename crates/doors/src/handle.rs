@@ -86,13 +86,24 @@ pub trait Node: Send + Sync + 'static {
     fn report(&self, evidence: &Evidence) -> io::Result<ReportView>;
 
     /// Why a target can't be delivered to, if so: a field, and what is wrong with it.
-    fn target_fault(&self, target: &Target) -> Option<(String, String)>;
+    fn target_fault(&self, _: &Target) -> Option<(String, String)> {
+        None
+    }
 
     /// How a target is reached, without what is secret in that.
-    fn target_shown(&self, target: &Target) -> Value;
+    fn target_shown(&self, _: &Target) -> Value {
+        Value::Null
+    }
+
+    /// Why a system can't be read, of those that are read as well.
+    fn target_problem(&self, _: SubscriptionId) -> Option<String> {
+        None
+    }
 
     /// Asks a system whether it could be delivered to; gives what it answered, or why it could not.
-    fn target_tested(&self, subscription: Arc<Subscription>) -> Tested;
+    fn target_tested(&self, _: Arc<Subscription>) -> Tested {
+        Box::pin(async { Err("nobody is there".into()) })
+    }
 
     /// What a system confirmed: of one event, or of those after a uid; at most so many. May read the disk, as
     /// [`Node::history`].
@@ -101,11 +112,13 @@ pub trait Node: Send + Sync + 'static {
     /// Whatever the disk says.
     fn confirmed(
         &self,
-        subscription: SubscriptionId,
-        uid: Option<&str>,
-        after: &str,
-        limit: usize,
-    ) -> io::Result<Vec<(String, Confirmed)>>;
+        _: SubscriptionId,
+        _: Option<&str>,
+        _after: &str,
+        _limit: usize,
+    ) -> io::Result<Vec<(String, Confirmed)>> {
+        Ok(Vec::new())
+    }
 
     /// Begins a bundle: the same, and all that proves it, piece by piece as for [`Node::back_up`].
     ///
@@ -252,28 +265,6 @@ mod tests {
     struct Nobody;
 
     impl Node for Nobody {
-        fn target_fault(&self, _: &Target) -> Option<(String, String)> {
-            None
-        }
-
-        fn target_shown(&self, _: &Target) -> Value {
-            Value::Null
-        }
-
-        fn target_tested(&self, _: Arc<Subscription>) -> Tested {
-            Box::pin(async { Err("nobody is there".into()) })
-        }
-
-        fn confirmed(
-            &self,
-            _: SubscriptionId,
-            _: Option<&str>,
-            _: &str,
-            _: usize,
-        ) -> io::Result<Vec<(String, Confirmed)>> {
-            Ok(Vec::new())
-        }
-
         fn office(&self) -> OfficeId {
             OfficeId([0; 32])
         }

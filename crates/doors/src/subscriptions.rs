@@ -108,7 +108,11 @@ async fn find(door: &Door, system: String) -> Result<SubscriptionView, Problem> 
 fn shown(door: &Door, view: &SubscriptionView) -> Value {
     let target = Target { url: view.url.clone(), options: view.options.clone() };
     let mut shown = json!(view);
-    shown["options"] = door.handle.node().target_shown(&target);
+    let node = door.handle.node();
+    shown["options"] = node.target_shown(&target);
+    if view.problem.is_none() {
+        shown["problem"] = json!(node.target_problem(view.id));
+    }
     shown
 }
 

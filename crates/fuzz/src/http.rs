@@ -8,10 +8,9 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderName, HeaderValue, Method, Request, Uri};
 use fasti_core::OfficeId;
 use fasti_core::command::ReportView;
-use fasti_core::outbox::{Confirmed, Subscription, SubscriptionId, Target};
 use fasti_core::proof::Evidence;
 use fasti_core::step::Appended;
-use fasti_doors::{CoreEnd, Guard, Handle, Metric, Tested};
+use fasti_doors::{CoreEnd, Guard, Handle, Metric};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
@@ -150,28 +149,6 @@ impl fasti_doors::Node for Outside {
     fn back_up(&self) -> Result<mpsc::Receiver<io::Result<Vec<u8>>>, String> {
         let (_, empty) = mpsc::channel(1);
         Ok(empty)
-    }
-
-    fn target_fault(&self, _: &Target) -> Option<(String, String)> {
-        None
-    }
-
-    fn target_shown(&self, _: &Target) -> Value {
-        Value::Null
-    }
-
-    fn target_tested(&self, _: Arc<Subscription>) -> Tested {
-        Box::pin(async { Err("nobody is there".into()) })
-    }
-
-    fn confirmed(
-        &self,
-        _: SubscriptionId,
-        _: Option<&str>,
-        _: &str,
-        _: usize,
-    ) -> io::Result<Vec<(String, Confirmed)>> {
-        Ok(Vec::new())
     }
 
     fn report(&self, _: &Evidence) -> io::Result<ReportView> {

@@ -166,6 +166,7 @@ impl Node {
                 | Effect::Neighbours(_)
                 | Effect::Relays(_)
                 | Effect::Appended(_)
+                | Effect::Subscriptions(_)
                 | Effect::Deliver(_) => {}
             }
         }
@@ -237,6 +238,7 @@ impl Disk {
             | Write::Unsubscribed(_)
             | Write::Owed(..)
             | Write::Confirmed(..)
+            | Write::Agreed(..)
             | Write::Watched(..)
             | Write::Held(..)
             | Write::Version(_) => self.outbox.keep(&write),

@@ -37,7 +37,7 @@ use crate::print;
 use crate::rotate::{self, SETTING_PREDECESSOR};
 pub(crate) use backups::take as take_backup;
 pub(crate) use engine::Clock;
-pub(crate) use shared::Shared;
+pub(crate) use shared::{Agreements, Shared};
 
 use engine::{Engine, Opening, Wires};
 use outlets::Outlets;
@@ -119,7 +119,8 @@ pub(crate) async fn run(settings: Settings, stop: impl Future<Output = ()>) -> a
     config.mdns = std::env::var_os("FASTI_NO_MDNS").is_none();
     let (network, events) = net::start(config).await?;
 
-    let (deliverer, tried) = Deliverer::new(reach);
+    let memory = Arc::new(Agreements(Arc::clone(&store)));
+    let (deliverer, reports) = Deliverer::new(reach, memory);
     let shared = Arc::new(Shared::new(
         core.office(),
         Arc::clone(&store),
@@ -143,7 +144,7 @@ pub(crate) async fn run(settings: Settings, stop: impl Future<Output = ()>) -> a
         shared: Arc::clone(&shared),
         runtime,
         requests: doors.requests,
-        tried,
+        reports,
         events,
         outlets,
         handle: handle.clone(),

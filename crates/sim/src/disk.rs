@@ -138,6 +138,7 @@ impl Disk {
                 | Write::Unsubscribed(_)
                 | Write::Owed(..)
                 | Write::Confirmed(..)
+                | Write::Agreed(..)
                 | Write::Watched(..)
                 | Write::Held(..)
                 | Write::Version(_) => self.outbox.keep(write),

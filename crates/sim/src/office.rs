@@ -377,7 +377,7 @@ impl World {
                     self.want(at, neighbours.into_keys().collect());
                 }
                 // Everybody reaches everybody here, or nobody does.
-                Effect::Relays(_) | Effect::Appended(_) => {}
+                Effect::Relays(_) | Effect::Appended(_) | Effect::Subscriptions(_) => {}
                 Effect::Deliver(attempts) => self.attempt_all(at, attempts)?,
                 Effect::Alarm(text) => self.alarmed(at, text)?,
                 Effect::Reopen { unanswered, kept } => self.reopen(at, unanswered, kept)?,

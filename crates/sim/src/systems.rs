@@ -173,7 +173,8 @@ impl World {
     fn heard(&self, reach: &Reach, outcome: Outcome) -> Happening {
         let Delivery { uid, version, .. } = &reach.attempt.delivery;
         let subscription = reach.attempt.subscription.id;
-        let tried = Tried { subscription, uid: uid.clone(), version: *version, outcome };
+        let heads = reach.attempt.heads.clone();
+        let tried = Tried { subscription, uid: uid.clone(), version: *version, heads, outcome };
         Happening::Heard { at: reach.at, process: reach.process, tried: Box::new(tried) }
     }
 

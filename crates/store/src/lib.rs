@@ -46,6 +46,7 @@
 //! subscriptions  u64: its id                                   Subscription::encode()
 //! owed       (u64: a subscription's id, uid)                   Owed::encode()
 //! confirmed  (u64: a subscription's id, uid)                   Confirmed::encode()
+//! agreed     (u64: a subscription's id, uid)                   Agreed::encode()
 //! held       author 32 | incarnation 8 | 0 8       48 bytes    u64: a sequence number
 //! watched    uid                                               postcard of DeliveryState
 //! snapshot   u32: 0                                            entries 8 | length 8 | SHA-256 32

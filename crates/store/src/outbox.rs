@@ -5,7 +5,7 @@ use std::ops::Bound;
 
 use fasti_core::Write;
 use fasti_core::outbox::{
-    Backlog, Confirmed, DeliveryState, Owed, StoredOutbox, Subscription, SubscriptionId,
+    Agreed, Backlog, Confirmed, DeliveryState, Owed, StoredOutbox, Subscription, SubscriptionId,
 };
 use redb::{ReadTransaction, TableDefinition, TableError, WriteTransaction};
 
@@ -18,6 +18,7 @@ type DeliveryKey = (u64, &'static str);
 const SUBSCRIPTIONS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("subscriptions");
 const OWED: TableDefinition<'_, DeliveryKey, &[u8]> = TableDefinition::new("owed");
 const CONFIRMED: TableDefinition<'_, DeliveryKey, &[u8]> = TableDefinition::new("confirmed");
+const AGREED: TableDefinition<'_, DeliveryKey, &[u8]> = TableDefinition::new("agreed");
 const WATCHED: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("watched");
 const HELD: TableDefinition<'_, &PlaceKey, u64> = TableDefinition::new("held");
 const META_VERSION: &str = "version";
@@ -27,6 +28,7 @@ pub(crate) fn lay_out(txn: &WriteTransaction) -> Result<(), TableError> {
     txn.open_table(SUBSCRIPTIONS)?;
     txn.open_table(OWED)?;
     txn.open_table(CONFIRMED)?;
+    txn.open_table(AGREED)?;
     txn.open_table(WATCHED)?;
     txn.open_table(HELD)?;
     Ok(())
@@ -54,10 +56,14 @@ pub(crate) fn apply(txn: &WriteTransaction, writes: &[Write]) -> Result<(), redb
                 };
                 table.insert((id.0, uid.as_str()), row.encode().as_slice())?;
             }
+            Write::Agreed(id, uid, agreed) => {
+                let mut table = txn.open_table(AGREED)?;
+                table.insert((id.0, uid.as_str()), agreed.encode().as_slice())?;
+            }
             Write::Unsubscribed(id) => {
                 (owed_table, confirmed_table) = (None, None);
                 txn.open_table(SUBSCRIPTIONS)?.remove(id.0)?;
-                for table in [OWED, CONFIRMED] {
+                for table in [OWED, CONFIRMED, AGREED] {
                     let of_it = (id.0, "")..(id.0 + 1, "");
                     txn.open_table(table)?.retain_in(of_it, |_, _| false)?;
                 }
@@ -132,6 +138,33 @@ impl Reader {
         let row = table.get((subscription.0, uid)).map_err(ReadError::storage)?;
         row.map(|it| Confirmed::decode(it.value()).map_err(|_| damaged("what was confirmed")))
             .transpose()
+    }
+
+    /// How a system and this node had an event both, last.
+    pub fn agreed(
+        &self,
+        subscription: SubscriptionId,
+        uid: &str,
+    ) -> Result<Option<Agreed>, ReadError> {
+        let table = self.read()?.open_table(AGREED).map_err(ReadError::storage)?;
+        let row = table.get((subscription.0, uid)).map_err(ReadError::storage)?;
+        row.map(|it| Agreed::decode(it.value()).map_err(|_| damaged("what was agreed"))).transpose()
+    }
+
+    /// The same of all events, one by one.
+    pub fn all_agreed(
+        &self,
+        subscription: SubscriptionId,
+        mut each: impl FnMut(&str, Agreed),
+    ) -> Result<(), ReadError> {
+        let table = self.read()?.open_table(AGREED).map_err(ReadError::storage)?;
+        let of_it = (subscription.0, "")..(subscription.0.saturating_add(1), "");
+        for item in table.range::<(u64, &str)>(of_it).map_err(ReadError::storage)? {
+            let (key, bytes) = item.map_err(ReadError::storage)?;
+            let agreed = Agreed::decode(bytes.value()).map_err(|_| damaged("what was agreed"))?;
+            each(key.value().1, agreed);
+        }
+        Ok(())
     }
 
     /// What a system confirmed, by event, after this one; at most so many.

@@ -275,6 +275,7 @@ fn apply_other(txn: &WriteTransaction, write: &Write) -> Result<(), redb::Error>
         | Write::Unsubscribed(_)
         | Write::Owed(..)
         | Write::Confirmed(..)
+        | Write::Agreed(..)
         | Write::Watched(..)
         | Write::Held(..)
         | Write::Version(_) => {}

@@ -9,8 +9,8 @@ use std::error::Error;
 use common::disk::{Disk, Fault};
 use common::model::{Act, Model};
 use common::{
-    BOSTON, DENVER, confirmed, conflict, deferred, entry, fork, meta, notice, owed, owed_no_more,
-    subscribed, watched,
+    BOSTON, DENVER, agreed, confirmed, conflict, deferred, entry, fork, meta, notice, owed,
+    owed_no_more, subscribed, watched,
 };
 use fasti_core::notice::Topic;
 use fasti_core::outbox::{DeliveryState, SubscriptionId};
@@ -50,6 +50,7 @@ fn day() -> Vec<Act> {
         ]),
         Act::Commit(vec![
             confirmed(1, "monday", 7),
+            agreed(1, "monday", b"etag"),
             owed_no_more(1, "monday"),
             watched("monday", None),
             Write::Unsubscribed(SubscriptionId(2)),

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use common::model::{Act, Model};
 use common::{
-    BOSTON, DENVER, confirmed, conflict, deferred, entry, fork, log, meta, notice, owed,
+    BOSTON, DENVER, agreed, confirmed, conflict, deferred, entry, fork, log, meta, notice, owed,
     owed_no_more, subscribed, watched,
 };
 use fasti_core::notice::Topic;
@@ -85,8 +85,10 @@ fn denver_founds_a_network_and_finds_all_again_after_a_restart() {
         ]),
         Act::Commit(vec![
             confirmed(1, "monday", 7),
+            agreed(1, "monday", b"etag"),
             owed_no_more(1, "monday"),
             confirmed(2, "tuesday", 8),
+            agreed(2, "tuesday", b"etag"),
             owed(2, "tuesday", 9),
             watched("monday", None),
             watched("tuesday", Some(DeliveryState::Displaced)),

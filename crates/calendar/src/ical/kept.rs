@@ -17,7 +17,7 @@ use super::zones::Zones;
 use crate::Object;
 
 /// The member of an event that holds what came in: by place and group the lines, and what would have been written.
-pub(super) const KEPT: &str = "fasti:icalendar";
+pub const KEPT: &str = "fasti:icalendar";
 /// What would have been written of the whole: its hash.
 const WHOLE: &str = "whole";
 /// Groups that say when something was written, and by what: new with each edit.

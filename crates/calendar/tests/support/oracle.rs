@@ -1,6 +1,5 @@
 //! The Python that other implementations run in.
 
-use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -35,35 +34,7 @@ pub(crate) fn ask(script: &str, lines: impl Iterator<Item = Value>) -> Vec<Value
     answers
 }
 
-/// A Python that has the packages of requirements.txt.
 fn python(scripts: &Path) -> PathBuf {
-    let wanted =
-        fs::read_to_string(scripts.join("requirements.txt")).expect("it is beside the tests");
     let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("calendar-oracle");
-    fs::create_dir_all(&home).expect("the target directory can be written");
-    // Tests run in processes of their own, at once.
-    let lock = File::create(home.join("lock")).expect("the target directory can be written");
-    lock.lock().expect("files can be locked");
-    let environment = home.join("environment");
-    let python = environment.join("bin/python");
-    let installed = environment.join("installed");
-    if fs::read_to_string(&installed).is_ok_and(|text| text == wanted) {
-        return python;
-    }
-    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&environment));
-    run(Command::new(&python)
-        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"])
-        .arg(scripts.join("requirements.txt")));
-    // Last: what was installed halfway is begun anew.
-    fs::write(&installed, wanted).expect("the target directory can be written");
-    python
-}
-
-fn run(command: &mut Command) {
-    let status = command.status();
-    assert!(
-        status.as_ref().is_ok_and(std::process::ExitStatus::success),
-        "NOT COMPARED with other implementations: {command:?} gave {status:?}. These tests need \
-         python3 with its venv module (Debian: python3-venv) and a package index that pip reaches."
-    );
+    fasti_python::environment(&home, &scripts.join("requirements.txt")).join("bin/python")
 }

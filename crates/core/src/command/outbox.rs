@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::Object;
 use crate::ids::{EntryHash, OfficeId};
 use crate::outbox::{DeliveryState, Filter, SubscriptionId, SystemState};
 
@@ -84,6 +85,21 @@ pub enum DeliveryStatus {
     Confirmed,
     /// Given up, and waiting to be replayed.
     Dead,
+}
+
+/// What an external system says of an event.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TakeOver {
+    /// Which system.
+    pub subscription: SubscriptionId,
+    /// The event.
+    pub uid: String,
+    /// As the system has it; none if it is there no more.
+    pub event: Option<Object>,
+    /// As both sides had it before, and the heads that were kept with that; none if nobody knows.
+    pub before: Option<(Object, Vec<EntryHash>)>,
+    /// See [`Agreed::receipt`](crate::outbox::Agreed::receipt).
+    pub receipt: Vec<u8>,
 }
 
 /// Which deliveries that are not confirmed to list.

@@ -6,7 +6,11 @@ use std::ops::Bound;
 use super::{Changed, Ledger};
 use crate::event;
 use crate::graph::Index;
+use crate::ids::EntryHash;
 use crate::step::Write;
+
+/// How many of the entries that changed an event are looked at for the latest ones.
+const LATEST_LOOKED_AT: usize = 64;
 
 impl Ledger {
     pub(super) fn find_conflicts(&mut self, uid: &str, changed: Changed) {
@@ -45,7 +49,6 @@ impl Ledger {
         }
     }
 
-    /// The entries that changed an event, in the order in which they came.
     /// Some events by uid, after this one.
     pub(crate) fn events_after(&self, uid: &str, limit: usize) -> BTreeSet<String> {
         let after = (Bound::Excluded(uid), Bound::Unbounded);
@@ -53,8 +56,23 @@ impl Ledger {
         uids.take(limit).collect()
     }
 
+    /// The entries that changed an event, in the order in which they came.
     pub(crate) fn history_of(&self, uid: &str) -> &[Index] {
         self.history.get(uid).map_or(&[], Vec::as_slice)
+    }
+
+    /// The entries that changed an event and lie under no other that did: sorted. Of those who did at once, of late, at
+    /// least.
+    pub(crate) fn latest_of(&self, uid: &str) -> Vec<EntryHash> {
+        let mut latest: Vec<Index> = Vec::new();
+        for at in self.history_of(uid).iter().rev().take(LATEST_LOOKED_AT) {
+            if !self.graph.is_under(*at, &latest) {
+                latest.push(*at);
+            }
+        }
+        let mut hashes: Vec<_> = latest.into_iter().map(|at| self.graph.node(at).hash).collect();
+        hashes.sort();
+        hashes
     }
 
     /// Whether none of these entries lies under this one, or over it.

@@ -46,9 +46,7 @@ impl Ledger {
         fresh: Incarnation,
         time: i64,
     ) -> Result<EntryHash, TooLarge> {
-        let edit = EventEdit { uid: uid.to_owned(), fields: edits.into_iter().collect() };
-        let change = DocumentChange { document: DocumentId::CALENDAR, edits: vec![edit] };
-        self.write(&Statement::Change(change), fresh, time)
+        self.write(&edited(uid, edits), fresh, time)
     }
 
     /// Whether others wait for our word on their bookings.
@@ -100,11 +98,44 @@ impl Ledger {
         fresh: Incarnation,
         time: i64,
     ) -> Result<EntryHash, TooLarge> {
+        let mut parents: Vec<_> =
+            self.graph.tips().map(|index| self.graph.node(index).hash).collect();
+        let log = self.own_log(fresh);
+        parents.sort();
+        // More than that come of a liar: the rest lies under what is written next.
+        parents.truncate(PARENTS_MAX);
+        self.write_on(parents, log, statement, time)
+    }
+
+    /// Writes edits of an event as somebody did who knew of these entries and no others: in a log of their own, as what
+    /// stands in ours knows of all before it. Such logs come of people who edit the same event at once.
+    pub(crate) fn write_edits_aside(
+        &mut self,
+        parents: Vec<EntryHash>,
+        uid: &str,
+        edits: FieldEdits,
+        log: Incarnation,
+        time: i64,
+    ) -> Result<EntryHash, TooLarge> {
+        // A run is of one log.
+        self.seal();
+        let log = LogId { author: self.office(), incarnation: log };
+        let hash = self.write_on(parents, log, &edited(uid, edits), time);
+        self.seal();
+        hash
+    }
+
+    fn write_on(
+        &mut self,
+        mut parents: Vec<EntryHash>,
+        log: LogId,
+        statement: &Statement,
+        time: i64,
+    ) -> Result<EntryHash, TooLarge> {
         let (kind, body) = statement.encode();
         if body.len() > BODY_BYTES_MAX {
             return Err(TooLarge(body.len()));
         }
-        let log = self.own_log(fresh);
         let last = self.graph.last(&log);
         let seq = last.map_or(0, |node| node.seq) + 1;
         let prev = match last {
@@ -112,12 +143,9 @@ impl Ledger {
             None if self.graph.len() == 0 => first_prev(None),
             None => first_prev(Some(self.network)),
         };
-        let mut parents: Vec<_> =
-            self.graph.tips().map(|index| self.graph.node(index).hash).collect();
-        parents.retain(|hash| *hash != prev);
-        parents.sort();
-        // More than that come of a liar: the rest lies under what is written next.
-        parents.truncate(PARENTS_MAX);
+        if last.is_some() {
+            parents.retain(|hash| *hash != prev);
+        }
         let size = body.len() + 32 * parents.len();
         let entry =
             Entry { log, seq, prev, link: Link { rules: RULES, parents, time, kind, body } };
@@ -162,4 +190,9 @@ impl Ledger {
             self.fresh.push(Run { log, first: seq, prev, links, signature });
         }
     }
+}
+
+fn edited(uid: &str, edits: FieldEdits) -> Statement {
+    let edit = EventEdit { uid: uid.to_owned(), fields: edits.into_iter().collect() };
+    Statement::Change(DocumentChange { document: DocumentId::CALENDAR, edits: vec![edit] })
 }

@@ -10,7 +10,7 @@ use super::status::System;
 use super::subscription::{Facts, Subscription, SubscriptionId};
 use crate::command::{Object, PolicyState};
 use crate::graph::Index;
-use crate::ids::{NetworkId, OfficeId};
+use crate::ids::{EntryHash, NetworkId, OfficeId};
 use crate::ledger::Ledger;
 use crate::views;
 
@@ -65,6 +65,8 @@ pub struct Attempt {
     pub subscription: Arc<Subscription>,
     /// What.
     pub delivery: Delivery,
+    /// The latest entries that changed the event, when this was made of it.
+    pub heads: Vec<EntryHash>,
 }
 
 /// What came of it.
@@ -76,6 +78,8 @@ pub struct Tried {
     pub uid: String,
     /// Its version.
     pub version: u64,
+    /// See [`Attempt::heads`].
+    pub heads: Vec<EntryHash>,
     /// What came of it.
     pub outcome: Outcome,
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::ids::EntryHash;
 use crate::time::{Dice, SECOND};
 
 /// The first pause after a failure; each further one is half as long again, so that what a target refuses by chance is
@@ -111,9 +112,6 @@ pub struct Confirmed {
     pub attempts: u32,
     /// The version that the system says it applied, if it says so.
     pub applied: Option<String>,
-    /// What whoever delivers wants to be told with the event's next state.
-    #[serde(with = "serde_bytes")]
-    pub receipt: Vec<u8>,
 }
 
 impl Confirmed {
@@ -131,6 +129,32 @@ impl Confirmed {
     }
 }
 
+/// An event as this node and a system had it both, of systems that are read as well: what is different there from then on
+/// was changed there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Agreed {
+    /// The latest entries that had changed it.
+    pub heads: Vec<EntryHash>,
+    /// For whoever delivers: where it is there, and how it was.
+    #[serde(with = "serde_bytes")]
+    pub receipt: Vec<u8>,
+}
+
+impl Agreed {
+    /// As the store keeps it.
+    pub fn encode(&self) -> Vec<u8> {
+        postcard::to_stdvec(self).unwrap_or_default()
+    }
+
+    /// From the store.
+    ///
+    /// # Errors
+    /// Bytes that [`Agreed::encode`] didn't make.
+    pub fn decode(bytes: &[u8]) -> Result<Self, postcard::Error> {
+        crate::codec::exactly(bytes)
+    }
+}
+
 /// What became of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -138,7 +162,7 @@ pub enum Outcome {
     Confirmed {
         /// The version that it says it applied.
         applied: Option<String>,
-        /// See [`Confirmed::receipt`].
+        /// See [`Agreed::receipt`]; empty where nothing has to be known later.
         receipt: Vec<u8>,
     },
     /// It doesn't, or nobody knows.

@@ -12,7 +12,7 @@ use fasti_core::entry::Signer;
 use fasti_core::log::Chunks;
 use fasti_core::message::Message;
 use fasti_core::notice::SignedNotice;
-use fasti_core::outbox::{Attempt, Confirmed, StoredOutbox, SubscriptionId};
+use fasti_core::outbox::{Agreed, Attempt, Confirmed, StoredOutbox, SubscriptionId};
 use fasti_core::policy::PolicyEvent;
 use fasti_core::row::Row;
 use fasti_core::statement::{Admit, Invite, Role};
@@ -32,6 +32,7 @@ pub struct Disk {
     pub judge_again: bool,
     pub outbox: StoredOutbox,
     pub confirmed: BTreeMap<(SubscriptionId, String), Confirmed>,
+    pub agreed: BTreeMap<(SubscriptionId, String), Agreed>,
 }
 
 pub struct Office {
@@ -297,6 +298,9 @@ impl World {
                         Write::Confirmed(id, uid, row) => {
                             disk.confirmed.insert((id, uid), row);
                         }
+                        Write::Agreed(id, uid, agreed) => {
+                            disk.agreed.insert((id, uid), agreed);
+                        }
                         Write::Subscription(_)
                         | Write::Unsubscribed(_)
                         | Write::Owed(..)
@@ -347,7 +351,7 @@ impl World {
                 Effect::Admit { members, .. } => {
                     self.offices.get_mut(&id).unwrap().admits = members;
                 }
-                Effect::Neighbours(_) | Effect::Appended(_) => {}
+                Effect::Neighbours(_) | Effect::Appended(_) | Effect::Subscriptions(_) => {}
             }
         }
     }

@@ -16,7 +16,7 @@ use fasti_core::ids::{NetworkId, OfficeId};
 use fasti_core::outbox::{
     Attempt, Delivery, DeliveryState, Outcome, Secret, Subscription, SubscriptionId, Target, Tried,
 };
-use fasti_delivery::{Deliverer, Reach};
+use fasti_delivery::{Deliverer, Reach, Report};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
@@ -110,38 +110,15 @@ pub(crate) async fn python() -> PathBuf {
 }
 
 fn installed() -> PathBuf {
-    let wanted = fs::read_to_string(folder().join("requirements.txt")).expect("it is beside this");
     let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("delivery-peers");
-    fs::create_dir_all(&home).expect("the target directory can be written");
-    // Tests run in processes of their own, at once.
-    let lock = File::create(home.join("lock")).expect("the target directory can be written");
-    lock.lock().expect("files can be locked");
-    let (environment, mark) = (home.join("environment"), home.join("environment/installed"));
-    if fs::read_to_string(&mark).is_ok_and(|text| text == wanted) {
-        return environment;
-    }
-    let run = |command: &mut Command| {
-        let status = command.status();
-        assert!(
-            status.as_ref().is_ok_and(std::process::ExitStatus::success),
-            "NOT TESTED: {command:?} gave {status:?}. These tests need python3 with its venv module, \
-             which .ci/test installs, and a package index that pip reaches."
-        );
-    };
-    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&environment));
-    run(Command::new(environment.join("bin/python"))
-        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"])
-        .arg(folder().join("requirements.txt")));
-    // Last: what was installed halfway is begun anew.
-    fs::write(&mark, wanted).expect("the target directory can be written");
-    environment
+    fasti_python::environment(&home, &folder().join("requirements.txt"))
 }
 
 /// A system that is delivered to.
 pub(crate) struct Subscriber {
     pub(crate) subscription: Arc<Subscription>,
     deliverer: Deliverer,
-    results: mpsc::UnboundedReceiver<Tried>,
+    results: mpsc::UnboundedReceiver<Report>,
 }
 
 impl Subscriber {
@@ -164,7 +141,7 @@ impl Subscriber {
             backlog: None,
             pause: None,
         });
-        let (deliverer, results) = Deliverer::new(reach);
+        let (deliverer, results) = Deliverer::new(reach, Arc::new(()));
         Self { subscription, deliverer, results }
     }
 
@@ -174,12 +151,15 @@ impl Subscriber {
 
     pub(crate) fn send(&self, delivery: Delivery) {
         let subscription = Arc::clone(&self.subscription);
-        self.deliverer.deliver(vec![Attempt { subscription, delivery }]);
+        self.deliverer.deliver(vec![Attempt { subscription, delivery, heads: Vec::new() }]);
     }
 
     pub(crate) async fn next(&mut self) -> Tried {
         let next = tokio::time::timeout(PATIENCE, self.results.recv()).await;
-        next.expect("an attempt ends").expect("the deliverer is there")
+        match next.expect("an attempt ends").expect("the deliverer is there") {
+            Report::Tried(tried) => tried,
+            read @ Report::Read(..) => panic!("nothing is to be read: {read:?}"),
+        }
     }
 
     /// One attempt.

@@ -1,5 +1,6 @@
 //! What is sent, and what is made of the answers.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use fasti_core::outbox::Outcome;
@@ -66,7 +67,7 @@ async fn while_the_secret_is_rotated_old_and_new_receivers_can_read() {
 #[tokio::test]
 async fn a_test_is_sent_as_one() {
     let server = Server::http(|| Some(answer(200, &[], "welcome\n"))).await;
-    let (deliverer, _tried) = Deliverer::new(Reach::Any);
+    let (deliverer, _tried) = Deliverer::new(Reach::Any, Arc::new(()));
     let said = deliverer.test(&subscription(&server.url(), json!({}))).await;
     assert_eq!(said.unwrap(), "200 OK: welcome");
     assert_eq!(read(&server.asked()[0], &[1]).unwrap(), Message::Test);

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 
 use fasti_delivery::{Deliverer, Reach};
@@ -66,7 +67,7 @@ async fn the_receiver_in_the_docs_works() {
     let python = Python::start(&program, &[text(2), text(1)].join(","));
     let url = python.line();
 
-    let (deliverer, _tried) = Deliverer::new(Reach::Any);
+    let (deliverer, _tried) = Deliverer::new(Reach::Any, Arc::new(()));
     let tested = deliverer.test(&subscription(&url, json!({}))).await;
     assert_eq!(tested.unwrap(), "200 OK: a test");
     // New, repeated, stale, and new again.

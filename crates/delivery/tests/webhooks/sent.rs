@@ -7,7 +7,7 @@ use fasti_core::outbox::{
     Attempt, Delivery, DeliveryState, Filter, Outcome, Secret, Subscription, SubscriptionId, Target,
 };
 use fasti_core::{NetworkId, OfficeId};
-use fasti_delivery::{Deliverer, Reach};
+use fasti_delivery::{Deliverer, Reach, Report};
 use serde_json::{Value, json};
 
 pub(crate) const UID: &str = "policy-YSP-2024";
@@ -58,11 +58,17 @@ pub(crate) async fn deliver_within(
     subscription: Subscription,
     version: u64,
 ) -> Outcome {
-    let (deliverer, mut tried) = Deliverer::new(reach);
+    let (deliverer, mut tried) = Deliverer::new(reach, Arc::new(()));
     let subscription = Arc::new(subscription);
-    deliverer.deliver(vec![Attempt { subscription, delivery: delivery(version) }]);
+    deliverer.deliver(vec![Attempt {
+        subscription,
+        delivery: delivery(version),
+        heads: Vec::new(),
+    }]);
     let tried = tokio::time::timeout(Duration::from_secs(90), tried.recv()).await;
-    let tried = tried.expect("an outcome in time").unwrap();
+    let Some(Report::Tried(tried)) = tried.expect("an outcome in time") else {
+        panic!("nothing is to be read");
+    };
     assert_eq!((tried.uid.as_str(), tried.version), (UID, version));
     tried.outcome
 }

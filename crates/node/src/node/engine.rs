@@ -7,10 +7,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use fasti_core::outbox::Tried;
 use fasti_core::{
-    CommandError, Core, Input, Instant, Kept, Now, OfficeId, Reply, RequestId, Write,
+    Command, CommandError, Core, Input, Instant, Kept, Now, OfficeId, Reply, RequestId, Write,
 };
+use fasti_delivery::Report;
 use fasti_doors::Request;
 use fasti_net as net;
 use fasti_store::{CommitError, Store};
@@ -83,8 +83,8 @@ pub(crate) struct Wires {
     pub(crate) runtime: tokio::runtime::Handle,
     pub(crate) requests: mpsc::Receiver<Request>,
     pub(crate) events: mpsc::Receiver<net::Event>,
-    /// What came of deliveries; never more than are under way.
-    pub(crate) tried: mpsc::UnboundedReceiver<Tried>,
+    /// What came of deliveries, never more than are under way; and what was read.
+    pub(crate) reports: mpsc::UnboundedReceiver<Report>,
     pub(crate) outlets: Outlets,
     /// For answering newcomers.
     pub(crate) handle: fasti_doors::Handle,
@@ -110,14 +110,14 @@ pub(crate) struct Engine {
 
 impl Wires {
     fn is_idle(&self) -> bool {
-        self.events.is_empty() && self.requests.is_empty() && self.tried.is_empty()
+        self.events.is_empty() && self.requests.is_empty() && self.reports.is_empty()
     }
 }
 
 enum Happened {
     Request(Request),
     Event(net::Event),
-    Tried(Tried),
+    Report(Report),
     Due,
     Stop,
 }
@@ -194,11 +194,11 @@ impl Engine {
         let quiet = self.is_quiet();
         // Nor is the core told the time, as it would have something to say, and to store.
         let due = self.quiet_until.unwrap_or(due);
-        let Wires { events, requests, tried, .. } = &mut self.wires;
+        let Wires { events, requests, reports, .. } = &mut self.wires;
         tokio::select! {
             event = events.recv(), if !quiet => event.map_or(Happened::Stop, Happened::Event),
             Some(request) = requests.recv() => Happened::Request(request),
-            Some(tried) = tried.recv() => Happened::Tried(tried),
+            Some(report) = reports.recv() => Happened::Report(report),
             () = tokio::time::sleep_until(due) => Happened::Due,
         }
     }
@@ -211,24 +211,20 @@ impl Engine {
     /// What waits already, by turns: nothing can keep the others waiting for ever.
     fn try_next(&mut self) -> Option<Happened> {
         let quiet = self.is_quiet();
-        let Wires { events, requests, tried, .. } = &mut self.wires;
+        let Wires { events, requests, reports, .. } = &mut self.wires;
         self.turn += 1;
         (0..3).find_map(|at| match (self.turn + at) % 3 {
             0 if quiet => None,
             0 => events.try_recv().ok().map(Happened::Event),
             1 => requests.try_recv().ok().map(Happened::Request),
-            _ => tried.try_recv().ok().map(Happened::Tried),
+            _ => reports.try_recv().ok().map(Happened::Report),
         })
     }
 
     /// Lets the core have it; false if it is time to stop.
     fn take(&mut self, happened: Happened) -> bool {
         match happened {
-            Happened::Request(Request { command, reply }) => {
-                self.asked += 1;
-                self.callers.insert(self.asked, reply);
-                self.input(Input::Command(self.asked, command));
-            }
+            Happened::Request(Request { command, reply }) => self.ask(command, reply),
             Happened::Event(net::Event::Frame { peer, lane, bytes, room }) => {
                 tracing::trace!(%peer, ?lane, bytes = bytes.len(), "frame");
                 self.input(Input::Received(peer, bytes));
@@ -239,11 +235,20 @@ impl Engine {
                     self.input(input);
                 }
             }
-            Happened::Tried(tried) => self.input(Input::Tried(tried)),
+            Happened::Report(Report::Tried(tried)) => self.input(Input::Tried(tried)),
+            Happened::Report(Report::Read(said, reply)) => {
+                self.ask(Command::TakeOver(said), reply);
+            }
             Happened::Due => self.input(Input::Tick),
             Happened::Stop => return false,
         }
         true
+    }
+
+    fn ask(&mut self, command: Command, reply: oneshot::Sender<Reply>) {
+        self.asked += 1;
+        self.callers.insert(self.asked, reply);
+        self.input(Input::Command(self.asked, command));
     }
 
     fn input(&mut self, input: Input) {
@@ -354,8 +359,8 @@ impl Engine {
                 Happened::Request(request) => {
                     let _ = request.reply.send(Err(CommandError::Storage(error.to_owned())));
                 }
-                // It is tried again.
-                Happened::Tried(_) => {}
+                // It is tried again, or read again.
+                Happened::Report(_) => {}
                 // Frames are lost; comparing frontiers makes up for it.
                 Happened::Event(event) => drop(self.event(event)),
                 Happened::Stop => return false,

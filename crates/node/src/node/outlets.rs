@@ -54,6 +54,7 @@ impl Outlets {
                     self.shared.appended(&appended);
                     let _ = self.appended.send(appended.into());
                 }
+                Effect::Subscriptions(all) => self.deliverer.subscriptions(&all),
                 Effect::Deliver(attempts) => self.deliverer.deliver(attempts),
                 Effect::Alarm(text) => tracing::warn!("{text}"),
                 Effect::Reopen { unanswered, kept } => again = Some((unanswered, kept)),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use fasti_core::OfficeId;
 use fasti_core::command::ReportView;
-use fasti_core::outbox::{Confirmed, Subscription, SubscriptionId, Target};
+use fasti_core::outbox::{Agreed, Confirmed, Subscription, SubscriptionId, Target};
 use fasti_core::proof::Evidence;
 use fasti_core::step::Appended;
 use fasti_delivery::Deliverer;
@@ -124,6 +124,23 @@ impl Shared {
     }
 }
 
+/// What was agreed with systems, in the store.
+pub(crate) struct Agreements(pub(crate) Arc<Store>);
+
+impl fasti_delivery::Memory for Agreements {
+    fn agreed(&self, subscription: SubscriptionId, uid: &str) -> Result<Option<Agreed>, String> {
+        self.0.reader().agreed(subscription, uid).map_err(|error| error.to_string())
+    }
+
+    fn all_agreed(
+        &self,
+        subscription: SubscriptionId,
+        each: &mut dyn FnMut(&str, Agreed),
+    ) -> Result<(), String> {
+        self.0.reader().all_agreed(subscription, each).map_err(|error| error.to_string())
+    }
+}
+
 impl fasti_doors::Node for Shared {
     fn target_fault(&self, target: &Target) -> Option<(String, String)> {
         let fault = fasti_delivery::check(target, self.deliverer.reach()).err();
@@ -132,6 +149,10 @@ impl fasti_doors::Node for Shared {
 
     fn target_shown(&self, target: &Target) -> Value {
         fasti_delivery::shown(target)
+    }
+
+    fn target_problem(&self, subscription: SubscriptionId) -> Option<String> {
+        self.deliverer.problem(subscription)
     }
 
     fn target_tested(&self, subscription: Arc<Subscription>) -> Tested {

@@ -7,7 +7,7 @@ pub mod model;
 use fasti_core::entry::{Entry, Link, Signature, Signer};
 use fasti_core::notice::{SignedNotice, Topic};
 use fasti_core::outbox::{
-    Confirmed, DeliveryState, Filter, Owed, Secret, Subscription, SubscriptionId, Target,
+    Agreed, Confirmed, DeliveryState, Filter, Owed, Secret, Subscription, SubscriptionId, Target,
 };
 use fasti_core::row::{Row, Standing};
 use fasti_core::{EntryHash, Incarnation, LogId, NetworkId, OfficeId, Write};
@@ -94,9 +94,13 @@ pub fn confirmed(id: u64, uid: &str, version: u64) -> Write {
         at: 5,
         attempts: 3,
         applied: Some(version.to_string()),
-        receipt: vec![1, 2],
     };
     Write::Confirmed(SubscriptionId(id), uid.into(), row)
+}
+
+pub fn agreed(id: u64, uid: &str, receipt: &[u8]) -> Write {
+    let agreed = Agreed { heads: vec![EntryHash([3; 32])], receipt: receipt.to_vec() };
+    Write::Agreed(SubscriptionId(id), uid.into(), agreed)
 }
 
 pub fn watched(uid: &str, state: Option<DeliveryState>) -> Write {

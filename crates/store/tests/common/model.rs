@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 
 use fasti_core::notice::Topic;
-use fasti_core::outbox::{Confirmed, StoredOutbox, SubscriptionId};
+use fasti_core::outbox::{Agreed, Confirmed, StoredOutbox, SubscriptionId};
 use fasti_core::{Incarnation, LogId, OfficeId, Write};
 use fasti_store::{Snapshot, Store};
 
@@ -20,6 +20,7 @@ pub struct Model {
     pub bootstrap: Option<Vec<u8>>,
     pub outbox: StoredOutbox,
     pub confirmed: BTreeMap<(SubscriptionId, String), Confirmed>,
+    pub agreed: BTreeMap<(SubscriptionId, String), Agreed>,
 }
 
 /// One call to a store.
@@ -91,7 +92,11 @@ impl Model {
             Write::Confirmed(id, uid, row) => {
                 self.confirmed.insert((*id, uid.clone()), row.clone());
             }
+            Write::Agreed(id, uid, agreed) => {
+                self.agreed.insert((*id, uid.clone()), agreed.clone());
+            }
             Write::Unsubscribed(id) => {
+                self.agreed.retain(|key, _| key.0 != *id);
                 self.confirmed.retain(|key, _| key.0 != *id);
                 self.outbox.keep(write);
             }
@@ -122,6 +127,7 @@ impl Model {
             bootstrap: reader.setting("bootstrap")?,
             outbox: reader.outbox()?,
             confirmed: BTreeMap::new(),
+            agreed: BTreeMap::new(),
             rows: Vec::new(),
         };
         for id in model.outbox.subscriptions.keys() {
@@ -130,6 +136,15 @@ impl Model {
                     return Err("a confirmation differs when asked for by its event".into());
                 }
                 model.confirmed.insert((id, uid), row);
+            }
+            let of_it = &mut model.agreed;
+            reader.all_agreed(*id, |uid, agreed| {
+                of_it.insert((*id, uid.to_owned()), agreed);
+            })?;
+            for ((id, uid), agreed) in of_it.iter() {
+                if reader.agreed(*id, uid)?.as_ref() != Some(agreed) {
+                    return Err("what was agreed differs when asked for by its event".into());
+                }
             }
         }
         let mut logs = BTreeSet::new();
