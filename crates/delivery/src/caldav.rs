@@ -89,6 +89,9 @@ struct Receipt {
     etag: Option<String>,
     /// As it was written or read there; cancelled if it was deleted.
     text: String,
+    /// Of what was sent, where the server made another text of it: whose changes nobody asked for, and that is not sent again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sent: Option<String>,
 }
 
 impl Receipt {
@@ -207,7 +210,7 @@ impl CalDav {
             false => cancelled(&before.text),
         };
         let nothing_to_do = match before.etag {
-            Some(_) => is_same(&before.text, &text),
+            Some(_) => before.sent == Some(hashed(&text)) || is_same(&before.text, &text),
             None => is_cancelled,
         };
         if nothing_to_do {
@@ -233,15 +236,17 @@ impl CalDav {
         let status = answer.status;
         if status.is_success() {
             let etag = answer.headers.get(ETAG).and_then(|it| it.to_str().ok());
-            let found = match etag {
-                Some(etag) => Found { etag: etag.to_owned(), text },
-                // It is another text there than what was sent.
+            let (found, sent) = match etag {
+                Some(etag) => (Found { etag: etag.to_owned(), text }, None),
+                // It is another text there than what was sent (RFC 4791, 5.3.4).
                 None => {
-                    self.fetch_one(href).await?.ok_or("it is not there after it was written")?
+                    let found = self.fetch_one(href).await?;
+                    (found.ok_or("it is not there after it was written")?, Some(hashed(&text)))
                 }
             };
             self.is_there(href, uid, Some(&found.etag));
-            return Ok(Receipt { href: href.to_owned(), etag: Some(found.etag), text: found.text });
+            let Found { etag, text } = found;
+            return Ok(Receipt { href: href.to_owned(), etag: Some(etag), text, sent });
         }
         let other = matches!(
             status,
@@ -253,8 +258,8 @@ impl CalDav {
                 && is_same(&found.text, &text)
             {
                 self.is_there(href, uid, Some(&found.etag));
-                let etag = Some(found.etag);
-                return Ok(Receipt { href: href.to_owned(), etag, text: found.text });
+                let Found { etag, text } = found;
+                return Ok(Receipt { href: href.to_owned(), etag: Some(etag), text, sent: None });
             }
             self.surprise.notify_one();
             return Err(format!("{status}: it was changed there, which is read first").into());
@@ -403,6 +408,10 @@ fn is_same(one: &str, other: &str) -> bool {
         (Ok(one), Ok(other)) => ical::changes(&one, &other).is_empty(),
         _ => one == other,
     }
+}
+
+fn hashed(text: &str) -> String {
+    HEXLOWER.encode(&Sha256::digest(text)[..16])
 }
 
 /// The same event, cancelled.

@@ -326,11 +326,14 @@ impl Reading {
                 if let Some(calendar) = &self.dav.options.calendar {
                     event.entry("fasti:calendar").or_insert_with(|| json!(calendar));
                 }
-                (Some(event), Receipt { href, etag: Some(found.etag), text: found.text })
+                (
+                    Some(event),
+                    Receipt { href, etag: Some(found.etag), text: found.text, sent: None },
+                )
             }
             None => {
                 let text = agreed.map(|it| cancelled(&it.0.text)).unwrap_or_default();
-                (None, Receipt { href, etag: None, text })
+                (None, Receipt { href, etag: None, text, sent: None })
             }
         };
         Ok(Some(TakeOver { subscription, uid, event, before, receipt: receipt.encode() }))
