@@ -33,7 +33,8 @@ pub(crate) struct Calendar {
 struct Touched {
     /// The last one about it.
     last: usize,
-    /// Who changed it last, and when.
+    /// The last one that changed it; by whom, and when.
+    changed: usize,
     office: OfficeId,
     time: i64,
     /// The last one that decided about it.
@@ -286,7 +287,12 @@ fn wants(known: &Known, view: &EventView, touched: &Touched) -> bool {
         false => Some(touched.last),
     };
     let Some(came) = came else { return false };
-    let promised = events.contains(&view.uid) || since.is_some_and(|since| touched.time >= since);
+    // Whether it had been changed since then was asked when it was looked at; what came later, and is not approved, is no
+    // matter of who wants nothing else.
+    let was_looked_at =
+        |since: i64| since == i64::MIN || !filter.approved || touched.changed < *from;
+    let promised = events.contains(&view.uid)
+        || since.is_some_and(|since| touched.time >= since && was_looked_at(since));
     matches && (came >= *from || promised)
 }
 
@@ -301,10 +307,11 @@ fn touched<'a>(rows: impl Iterator<Item = &'a Row>) -> BTreeMap<String, Touched>
         let (office, time) = (row.entry.log.author, row.entry.link.time);
         let statement = Statement::decode(row.entry.link.kind, &row.entry.link.body);
         for uid in Appended::of(at as u64, row).uids {
-            let it = all.entry(uid).or_insert(Touched { last: at, office, time, decided: None });
+            let new = Touched { last: at, changed: at, office, time, decided: None };
+            let it = all.entry(uid).or_insert(new);
             it.last = at;
             if row.applied.is_some() {
-                (it.office, it.time) = (office, time);
+                (it.changed, it.office, it.time) = (at, office, time);
             } else if let Ok(Statement::Approval(said)) = &statement
                 && !matches!(said, fasti_core::approval::Approval::Propose(_))
             {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use fasti_core::ids::EntryHash;
 use fasti_core::notice::{SignedNotice, Topic};
-use fasti_core::outbox::StoredOutbox;
+use fasti_core::outbox::{Agreed, StoredOutbox, SubscriptionId};
 use fasti_core::row::{Row, Standing};
 use fasti_core::{Incarnation, Kept, LogId, OfficeId, Stored, Write};
 
@@ -83,6 +83,7 @@ pub(crate) struct Disk {
     forks: BTreeSet<(LogId, u64)>,
     judge_again: bool,
     outbox: StoredOutbox,
+    agreed: BTreeMap<(SubscriptionId, String), Agreed>,
     snapshot: Option<(u64, Vec<u8>)>,
 }
 
@@ -134,11 +135,16 @@ impl Disk {
                 Write::Fork { log, seq } => {
                     self.forks.insert((*log, *seq));
                 }
+                Write::Agreed(id, uid, agreed) => {
+                    self.agreed.insert((*id, uid.clone()), agreed.clone());
+                }
+                Write::Unsubscribed(id) => {
+                    self.agreed.retain(|key, _| key.0 != *id);
+                    self.outbox.keep(write);
+                }
                 Write::Subscription(_)
-                | Write::Unsubscribed(_)
                 | Write::Owed(..)
                 | Write::Confirmed(..)
-                | Write::Agreed(..)
                 | Write::Watched(..)
                 | Write::Held(..)
                 | Write::Version(_) => self.outbox.keep(write),
@@ -166,6 +172,11 @@ impl Disk {
     /// Subscriptions, and what is owed to them.
     pub(crate) fn outbox(&self) -> &StoredOutbox {
         &self.outbox
+    }
+
+    /// How an office and a system had an event both.
+    pub(crate) fn agreed(&self, id: SubscriptionId, uid: &str) -> Option<&Agreed> {
+        self.agreed.get(&(id, uid.to_owned()))
     }
 
     /// The node can't know any more which log it was writing.

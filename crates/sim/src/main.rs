@@ -137,12 +137,13 @@ fn run_many(
     let start = wall();
     let end = minutes.map(|minutes| start + Duration::from_secs_f64(minutes * 60.0));
     let runs = AtomicU64::new(0);
-    let totals = Mutex::new([0; 9]);
+    let totals = Mutex::new([0; 10]);
     let done = |_: &Path, _: u64, outcome: &Outcome| {
         let Stats { booked, settled, kept, excused, displaced, .. } = outcome.stats;
-        let Stats { deliveries, confirmed, dead, replayed, .. } = outcome.stats;
+        let Stats { deliveries, confirmed, dead, replayed, taken_over, .. } = outcome.stats;
+        let of_bookings = [booked, settled, kept, excused, displaced];
         let counts =
-            [booked, settled, kept, excused, displaced, deliveries, confirmed, dead, replayed];
+            of_bookings.into_iter().chain([deliveries, confirmed, dead, replayed, taken_over]);
         let mut totals = totals.lock().unwrap_or_else(PoisonError::into_inner);
         for (total, count) in totals.iter_mut().zip(counts) {
             *total += count;
@@ -157,13 +158,23 @@ fn run_many(
     let failures = sweep(&plan, options, || end.is_some_and(|end| wall() >= end), done);
     let count = runs.into_inner();
     println!("\r{count} seeds, {:.0} a minute", per_minute(count, start));
-    let [booked, settled, kept, excused, displaced, deliveries, confirmed, dead, replayed] =
-        totals.into_inner().unwrap_or_default();
+    let [
+        booked,
+        settled,
+        kept,
+        excused,
+        displaced,
+        deliveries,
+        confirmed,
+        dead,
+        replayed,
+        taken_over,
+    ] = totals.into_inner().unwrap_or_default();
     println!(
         "{booked} bookings; {settled} claims settled and looked for {kept} times; {excused} excused, of which {displaced} displaced"
     );
     println!(
-        "{deliveries} deliveries tried, {confirmed} confirmed; {dead} given up, {replayed} replayed"
+        "{deliveries} deliveries tried, {confirmed} confirmed; {dead} given up, {replayed} replayed; {taken_over} edits at systems taken over"
     );
     for (path, failure) in &failures {
         println!("{failure}\nreplay: {}", failure.replay(path, mutation));

@@ -3,13 +3,16 @@
 
 use std::collections::BTreeSet;
 
-use fasti_core::command::{DeliveriesQuery, Replay, Replayed};
+use fasti_calendar::ical;
+use fasti_core::command::{DeliveriesQuery, Object, Replay, Replayed, TakeOver};
 use fasti_core::outbox::{
     Filter, NewSubscription, Secret, Start, SubscriptionEdit, SubscriptionId, Target,
 };
 use fasti_core::{Answer, Command, Reply};
+use serde_json::json;
 
 use crate::clients::Asked;
+use crate::forge::MARK;
 use crate::oracle::{Broken, Invariant};
 use crate::world::{Happening, MILLISECOND, World};
 
@@ -30,6 +33,8 @@ pub(crate) enum Operation {
     Since(SubscriptionId, i64),
     /// What is not confirmed.
     List,
+    /// Somebody wrote something at the system.
+    Read,
 }
 
 impl World {
@@ -74,6 +79,10 @@ impl World {
                 let what = Replayed::Since(since);
                 (Operation::Since(id, since), Command::Replay(Replay { system, what }))
             }
+            84..92 => match self.said(at, id) {
+                Some(said) => (Operation::Read, Command::TakeOver(said)),
+                None => (Operation::List, list()),
+            },
             _ => (Operation::List, list()),
         };
         self.operation(at, what, command)
@@ -127,6 +136,34 @@ impl World {
             true => format!("event-{number}"),
             false => format!("policy-P-{number}"),
         }
+    }
+
+    /// What a system says after somebody changed something there, of what it was told before, or of what he found.
+    fn said(&mut self, at: usize, subscription: SubscriptionId) -> Option<TakeOver> {
+        let system = self.systems.all.get(&subscription)?;
+        let uids: Vec<&String> = system.copies.keys().collect();
+        let uid = (*self.dice.pick(&uids)?).clone();
+        let copy = &system.copies[&uid].delivery.event;
+        // Nobody says what a liar forged: it would be honestly written then.
+        if !copy.contains_key("start") || serde_json::to_string(copy).ok()?.contains(MARK) {
+            return None;
+        }
+        let agreed = self.offices[at].disk.agreed(subscription, &uid).cloned();
+        let before = agreed.filter(|_| self.dice.chance(0.8)).and_then(|it| {
+            let before: Object = serde_json::from_slice(&it.receipt).ok()?;
+            before.contains_key("start").then(|| (ical::as_read(&before), it.heads))
+        });
+        let number = self.dice.below(4);
+        let mut event = ical::as_read(copy);
+        let changed = match number {
+            0 => ("title", json!(format!("Title {}", self.dice.below(3)))),
+            1 => ("description", json!("from there")),
+            _ => ("priority", json!(self.dice.below(4))),
+        };
+        event.insert(changed.0.into(), changed.1);
+        let event = Some(event).filter(|_| !self.dice.chance(0.1));
+        let receipt = serde_json::to_vec(&event.clone().unwrap_or_default()).unwrap_or_default();
+        Some(TakeOver { subscription, uid, event, before, receipt })
     }
 
     /// Before everything, or lately.
@@ -187,6 +224,10 @@ impl World {
             }
             (Operation::Edit, Ok(Answer::Subscription(_)))
             | (Operation::Unsubscribe, Ok(Answer::Unsubscribed)) => Ok(()),
+            (Operation::Read, Ok(Answer::TakenOver(taken))) => {
+                self.stats.taken_over += u64::from(taken);
+                Ok(())
+            }
             (Operation::Event(id, uid), Ok(Answer::Replayed(_))) => {
                 self.stats.replayed += 1;
                 self.deliveries.promised(id, uid);

@@ -39,7 +39,7 @@ enum Excuse {
     /// Its ground has an operation by somebody who was dismissed with nobody's consent, as nobody else had a say; and
     /// who dismissed it didn't know that.
     DismissedAlone,
-    /// Its ground has an operation that a removal cut off.
+    /// Its ground has an operation that a removal cut off; or that was cut off then, and counts again.
     CutOff,
 }
 
@@ -305,7 +305,8 @@ impl World {
         if resource.named.iter().any(|it| promises.broken.contains(&first(it))) {
             return Some(Excuse::BrokenWord);
         }
-        if void.has_any(&ground.counted) {
+        let cut_off = resource.about.and(&ground.held).without(&ground.counted);
+        if void.has_any(&ground.counted) || !void.has_all(&cut_off) {
             return Some(Excuse::CutOff);
         }
         let was_alone = |(number, gone): &(u32, OfficeId)| {

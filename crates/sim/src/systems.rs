@@ -124,7 +124,8 @@ impl World {
         let text = || format!("{id} of {uid} {version}, which is {mood:?}");
         self.trace.note(self.now, at, "tells", text().as_bytes(), text);
         let process = self.offices[at].process;
-        let good = Outcome::Confirmed { applied: None, receipt: Vec::new() };
+        let receipt = serde_json::to_vec(&attempt.delivery.event).unwrap_or_default();
+        let good = Outcome::Confirmed { applied: None, receipt };
         let mut reach = Reach {
             at,
             process,

@@ -160,6 +160,8 @@ pub struct Stats {
     pub dead: u64,
     /// Deliveries, events and times that were asked for again.
     pub replayed: u64,
+    /// What systems said of events and offices took over.
+    pub taken_over: u64,
     /// Deliveries that came later than what is newer.
     pub stale: u64,
     /// Crashes.

@@ -1,4 +1,4 @@
-//! CalDAV servers that are not as one would wish. How two real ones get on is told in the tests of whole nodes.
+//! CalDAV servers that are not as one would wish. How a real one gets on is told in the tests of whole nodes.
 
 #![allow(clippy::unwrap_used)]
 
