@@ -305,7 +305,7 @@ impl Core {
             },
             Input::Congested(peer) => gossip.congested(ledger, peer),
             Input::Listening(addresses) => gossip.listening(ledger, now, addresses),
-            Input::Tried(tried) => self.outbox.tried(ledger, now, tried),
+            Input::Tried(tried) => self.outbox.tried(now, tried),
             Input::Tick => {}
         }
         self.gossip.tick(&mut self.ledger, now);

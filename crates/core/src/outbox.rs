@@ -106,6 +106,7 @@ struct Slot {
 /// A state that is on its way.
 #[derive(Clone)]
 struct Flight {
+    number: u64,
     version: u64,
     kind: String,
     state: DeliveryState,
@@ -201,10 +202,11 @@ impl Line {
     }
 
     /// An event's state is on its way.
-    fn launch(&mut self, delivery: &Delivery) {
+    fn launch(&mut self, number: u64, delivery: &Delivery) {
         if let Some(slot) = self.slots.get_mut(&delivery.uid) {
             let Delivery { version, kind, state, .. } = delivery;
-            slot.flying = Some(Flight { version: *version, kind: kind.clone(), state: *state });
+            let (version, kind, state) = (*version, kind.clone(), *state);
+            slot.flying = Some(Flight { number, version, kind, state });
             self.flying += 1;
         }
     }
@@ -506,26 +508,24 @@ impl Outbox {
                     self.writes.push(Write::Owed(subscription.id, uid.clone(), named));
                 }
                 let delivery = standing.delivery(source, &subscription, &uid, &slot.owed);
-                line.launch(&delivery);
+                let number = self.dice.next();
+                line.launch(number, &delivery);
                 let heads = ledger.latest_of(&uid);
-                attempts.push(Attempt { subscription, delivery, heads });
+                attempts.push(Attempt { number, subscription, delivery, heads });
             }
         }
         attempts
     }
 
     /// Takes what came of an attempt.
-    pub(crate) fn tried(&mut self, ledger: &mut Ledger, now: Now, tried: Tried) {
-        let Tried { subscription: id, uid, version, heads, outcome } = tried;
+    pub(crate) fn tried(&mut self, now: Now, tried: Tried) {
+        let Tried { number, subscription: id, uid, heads, outcome } = tried;
         let Some(line) = self.lines.get_mut(&id) else { return };
         let Some(slot) = line.slots.get_mut(&uid) else { return };
-        // Of an attempt from before the core was opened again only the present version says something.
-        let flight = slot.flying.take_if(|it| it.version == version);
-        match (&flight, &slot.flying) {
-            (Some(_), _) => line.flying -= 1,
-            (None, None) if slot.owed.version == version => {}
-            (None, _) => return,
-        }
+        // Whatever came of attempts from before the core was opened again, the same is tried again.
+        let Some(flight) = slot.flying.take_if(|it| it.number == number) else { return };
+        line.flying -= 1;
+        let Flight { version, kind, state, .. } = flight;
         let (mut owed, is_newest) = (slot.owed.clone(), slot.owed.version == version);
         let mut due = now.monotonic;
         match outcome {
@@ -534,13 +534,6 @@ impl Outbox {
                 line.problem.clear();
                 line.confirmed += 1;
                 let attempts = owed.attempts + 1;
-                let Flight { kind, state, .. } = flight.unwrap_or_else(|| {
-                    ledger.settle(&uid);
-                    let state = self.watched.get(&uid).copied().unwrap_or(DeliveryState::Settled);
-                    let standing = Standing::of(ledger, &uid, state);
-                    let state = standing.state_for(&line.subscription);
-                    Flight { version, kind: owed.kind.clone(), state }
-                });
                 let applied = applied.map(|it| shortened(it, PROBLEM_BYTES_MAX));
                 let row = Confirmed { version, kind, state, at: now.wall, attempts, applied };
                 self.writes.push(Write::Confirmed(id, uid.clone(), row));

@@ -74,9 +74,9 @@ fn sent(world: &mut World) -> Vec<Attempt> {
 /// What one system is told, as event and version, with whatever it is told meanwhile.
 fn answer(world: &mut World, at: OfficeId, attempt: &Attempt, outcome: Outcome) {
     let tried = Tried {
+        number: attempt.number,
         subscription: attempt.subscription.id,
         uid: attempt.delivery.uid.clone(),
-        version: attempt.delivery.version,
         heads: attempt.heads.clone(),
         outcome,
     };

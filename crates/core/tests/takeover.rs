@@ -75,9 +75,9 @@ impl Beside {
     }
 
     fn answer(&mut self, attempt: &Attempt, outcome: Outcome) {
-        let Attempt { delivery, heads, .. } = attempt.clone();
-        let (uid, version, subscription) = (delivery.uid, delivery.version, self.system);
-        let tried = Tried { subscription, uid, version, heads, outcome };
+        let Attempt { number, subscription, delivery, heads } = attempt.clone();
+        let (subscription, uid) = (subscription.id, delivery.uid);
+        let tried = Tried { number, subscription, uid, heads, outcome };
         self.world.input(self.denver, Input::Tried(tried));
     }
 

@@ -35,10 +35,9 @@ fn sent(world: &mut World) -> Vec<Attempt> {
 }
 
 fn answer(world: &mut World, at: OfficeId, attempt: &Attempt, outcome: Outcome) {
-    let subscription = attempt.subscription.id;
-    let (uid, version) = (attempt.delivery.uid.clone(), attempt.delivery.version);
-    let heads = attempt.heads.clone();
-    world.input(at, Input::Tried(Tried { subscription, uid, version, heads, outcome }));
+    let Attempt { number, subscription, delivery, heads } = attempt.clone();
+    let (subscription, uid) = (subscription.id, delivery.uid);
+    world.input(at, Input::Tried(Tried { number, subscription, uid, heads, outcome }));
 }
 
 fn confirmed() -> Outcome {
@@ -149,4 +148,24 @@ fn a_cancellation_that_nobody_approved_is_not_told_to_who_wants_what_is_approved
         (told.event["status"].as_str(), told.state),
         (Some("confirmed"), DeliveryState::Settled)
     );
+}
+
+/// It ended the attempt that was made after that, and the next one was made beside it.
+#[test]
+fn what_came_of_an_attempt_from_before_the_core_was_opened_again_says_nothing_of_the_next() {
+    let (mut world, denver) = World::new();
+    world.ask(denver, Command::Subscribe(new("crm", Start::Now))).unwrap();
+    world.publish(denver, "YSP", "2030-04-01");
+    let before = sent(&mut world).remove(0);
+    world.restart(denver);
+    world.settle_for(1);
+    let after = sent(&mut world).remove(0);
+    assert_eq!(after.delivery.version, before.delivery.version);
+    let late = Outcome::Failed { reason: "timed out".into(), retry_after: None };
+    answer(&mut world, denver, &before, late);
+    world.patch(denver, "policy-YSP", json!({"title": "New"}));
+    world.settle_for(5);
+    assert_eq!(sent(&mut world).len(), 0);
+    answer(&mut world, denver, &after, confirmed());
+    assert_eq!(sent(&mut world).remove(0).delivery.event["title"], "New");
 }

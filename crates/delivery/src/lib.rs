@@ -244,9 +244,9 @@ impl Deliverer {
                     let (event, attempt) = (&attempt.delivery.uid, attempt.delivery.attempt);
                     tracing::debug!(system, event, attempt, reason, "not delivered");
                 }
-                let (uid, version) = (attempt.delivery.uid, attempt.delivery.version);
-                let (subscription, heads) = (attempt.subscription.id, attempt.heads);
-                let tried = Tried { subscription, uid, version, heads, outcome };
+                let Attempt { number, subscription, delivery, heads } = attempt;
+                let (subscription, uid) = (subscription.id, delivery.uid);
+                let tried = Tried { number, subscription, uid, heads, outcome };
                 let _ = deliverer.0.reports.send(Report::Tried(tried));
             });
         }

@@ -58,7 +58,7 @@ pub(crate) struct Deliveries {
     pub(crate) known: BTreeMap<SubscriptionId, Known>,
     /// Somebody wants them to end.
     ending: BTreeSet<String>,
-    /// In which life of which office, and which version.
+    /// In which life of which office, and which attempt.
     under_way: BTreeMap<Key, (usize, u32, u64)>,
     last: BTreeMap<Key, Last>,
     /// What each office owed before its latest transaction.
@@ -88,7 +88,7 @@ impl Deliveries {
     /// An office is told what came of an attempt.
     pub(crate) fn landed(&mut self, tried: &Tried) {
         let key = (tried.subscription, tried.uid.clone());
-        if self.under_way.get(&key).is_some_and(|it| it.2 == tried.version) {
+        if self.under_way.get(&key).is_some_and(|it| it.2 == tried.number) {
             self.under_way.remove(&key);
         }
     }
@@ -305,11 +305,10 @@ impl World {
                 "office {at} tells {id} version {version} of {uid}, and has stored {stored:?}"
             ));
         }
-        if let Some((_, _, other)) =
-            self.deliveries.under_way.get(&key).filter(|it| (it.0, it.1) == (at, *life))
-        {
+        let under_way = self.deliveries.under_way.get(&key);
+        if under_way.is_some_and(|it| (it.0, it.1) == (at, *life)) {
             return broken(format!(
-                "office {at} tells {id} version {version} of {uid} while {other} is under way"
+                "office {at} tells {id} version {version} of {uid} while another is under way"
             ));
         }
         if let Some(last) = self.deliveries.last.get(&key) {
@@ -340,7 +339,7 @@ impl World {
             }
         }
         let last = Last { entries: disk.rows.len(), life: *life, attempt: attempt.clone() };
-        self.deliveries.under_way.insert(key.clone(), (at, *life, version));
+        self.deliveries.under_way.insert(key.clone(), (at, *life, attempt.number));
         self.deliveries.last.insert(key, last);
         Ok(())
     }

@@ -172,10 +172,9 @@ impl World {
     }
 
     fn heard(&self, reach: &Reach, outcome: Outcome) -> Happening {
-        let Delivery { uid, version, .. } = &reach.attempt.delivery;
-        let subscription = reach.attempt.subscription.id;
-        let heads = reach.attempt.heads.clone();
-        let tried = Tried { subscription, uid: uid.clone(), version: *version, heads, outcome };
+        let Attempt { number, subscription, delivery, heads } = (*reach.attempt).clone();
+        let (subscription, uid) = (subscription.id, delivery.uid);
+        let tried = Tried { number, subscription, uid, heads, outcome };
         Happening::Heard { at: reach.at, process: reach.process, tried: Box::new(tried) }
     }
 

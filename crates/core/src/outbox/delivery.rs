@@ -61,6 +61,8 @@ impl Concern {
 /// A delivery that is to be tried.
 #[derive(Clone, Debug)]
 pub struct Attempt {
+    /// Tells it from all others, those of a core that was opened before among them.
+    pub number: u64,
     /// To whom, and how.
     pub subscription: Arc<Subscription>,
     /// What.
@@ -72,12 +74,12 @@ pub struct Attempt {
 /// What came of it.
 #[derive(Clone, Debug)]
 pub struct Tried {
+    /// See [`Attempt::number`].
+    pub number: u64,
     /// To whom.
     pub subscription: SubscriptionId,
     /// The event.
     pub uid: String,
-    /// Its version.
-    pub version: u64,
     /// See [`Attempt::heads`].
     pub heads: Vec<EntryHash>,
     /// What came of it.

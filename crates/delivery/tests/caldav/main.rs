@@ -111,7 +111,12 @@ impl Node {
     async fn deliver(&mut self, delivery: Delivery) -> Outcome {
         let uid = delivery.uid.clone();
         let subscription = Arc::clone(&self.subscription);
-        self.deliverer.deliver(vec![Attempt { subscription, delivery, heads: Vec::new() }]);
+        self.deliverer.deliver(vec![Attempt {
+            number: 1,
+            subscription,
+            delivery,
+            heads: Vec::new(),
+        }]);
         loop {
             match self.report().await {
                 Report::Tried(tried) => {

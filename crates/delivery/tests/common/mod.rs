@@ -151,7 +151,12 @@ impl Subscriber {
 
     pub(crate) fn send(&self, delivery: Delivery) {
         let subscription = Arc::clone(&self.subscription);
-        self.deliverer.deliver(vec![Attempt { subscription, delivery, heads: Vec::new() }]);
+        self.deliverer.deliver(vec![Attempt {
+            number: 1,
+            subscription,
+            delivery,
+            heads: Vec::new(),
+        }]);
     }
 
     pub(crate) async fn next(&mut self) -> Tried {

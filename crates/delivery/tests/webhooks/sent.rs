@@ -61,6 +61,7 @@ pub(crate) async fn deliver_within(
     let (deliverer, mut tried) = Deliverer::new(reach, Arc::new(()));
     let subscription = Arc::new(subscription);
     deliverer.deliver(vec![Attempt {
+        number: version,
         subscription,
         delivery: delivery(version),
         heads: Vec::new(),
@@ -69,7 +70,7 @@ pub(crate) async fn deliver_within(
     let Some(Report::Tried(tried)) = tried.expect("an outcome in time") else {
         panic!("nothing is to be read");
     };
-    assert_eq!((tried.uid.as_str(), tried.version), (UID, version));
+    assert_eq!((tried.uid.as_str(), tried.number), (UID, version));
     tried.outcome
 }
 
