@@ -74,11 +74,24 @@ fn each_office_s_system_gets_a_policy_and_every_office_sees_that() {
     let boston = &cluster.nodes[2];
     let listed = fasti().prints(boston.dir(), &["deliveries"]);
     assert!(listed.contains("503 Service Unavailable: as it was told to"), "{listed}");
+    let args = ["deliveries", "--system", "Schedule", "--event", uid, "--body"];
+    let body: Value = serde_json::from_str(&fasti().prints(boston.dir(), &args)).unwrap();
+    assert_eq!(
+        (&body["type"], &body["data"]["start_date"]),
+        (&json!("policy_start"), &json!("2024-05-01"))
+    );
+    // Every office can tell what it is that Boston's system lacks.
+    for node in &cluster.nodes {
+        let listed = fasti().prints(node.dir(), &["deliveries", "--office", "Boston"]);
+        assert!(listed.contains("Schedule") && listed.contains(uid), "{listed}");
+    }
     systems[2].fail(0);
     fasti().prints(boston.dir(), &["subscriptions", "resume", "Schedule"]);
     let has_it = || Ok(systems[2].taken().events[uid].2["start"] == "2024-05-01T00:00:00");
     wait_for("what it was owed", has_it).unwrap();
     wait_for("nothing to be owed", || Ok(owed(boston) == 0)).unwrap();
+    let body = fasti().says(boston.dir(), &args).unwrap();
+    assert!(body.status == 1 && body.err.contains("nothing of event"), "{body:?}");
     let listed = told(boston.dir(), &["deliveries", "--event", uid]);
     let delivery = &listed["deliveries"][0];
     assert_eq!(delivery["status"], "confirmed");

@@ -273,7 +273,9 @@ pub(crate) fn writes(command: &Command) -> bool {
         | Command::Target { .. }
         | Command::Reach { .. }
         | Command::Replay(_)
-        | Command::Deliveries(_) => false,
+        | Command::Deliveries(_)
+        | Command::Delivery { .. }
+        | Command::Unconfirmed { .. } => false,
     }
 }
 

@@ -11,7 +11,7 @@ pub use bookings::{
 pub use conflicts::{ChoiceView, ConflictKind, ConflictValue, ConflictView};
 pub use outbox::{
     DeliveriesQuery, DeliveryStatus, DeliveryView, OfficeReach, ReachView, Replay, Replayed,
-    SubscriptionView, SystemReach, SystemStatus, SystemView, TakeOver,
+    SubscriptionView, SystemReach, SystemStatus, SystemView, TakeOver, UnconfirmedView,
 };
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::ids::{EntryHash, NetworkId, OfficeId, ResourceId};
-use crate::outbox::{NewSubscription, Subscription, SubscriptionEdit};
+use crate::outbox::{Delivery, NewSubscription, Subscription, SubscriptionEdit};
 use crate::policy::PolicyEvent;
 use crate::proof::Evidence;
 use crate::statement::{Admit, Invite, Role, Succeed};
@@ -194,6 +194,18 @@ pub enum Command {
     Replay(Replay),
     /// Deliveries that are not confirmed. Answered with [`Answer::Deliveries`].
     Deliveries(DeliveriesQuery),
+    /// One of them, as it would be tried now. Answered with [`Answer::Delivery`].
+    Delivery {
+        /// The subscription's name or id.
+        system: String,
+        /// The event.
+        uid: String,
+    },
+    /// What the systems of an office have not confirmed, as far as it says. Answered with [`Answer::Unconfirmed`].
+    Unconfirmed {
+        /// Its name or key.
+        office: String,
+    },
 }
 
 /// A precondition on an event's present state (RFC 9110, `If-Match` and `If-None-Match`).
@@ -344,6 +356,15 @@ pub enum Answer {
     Reach(ReachView),
     /// How many deliveries are owed by that at once; of a backlog none.
     Replayed(u64),
+    /// As asked.
+    Delivery(Arc<Subscription>, Box<Delivery>),
+    /// As asked.
+    Unconfirmed {
+        /// By system, the oldest first.
+        deliveries: Vec<UnconfirmedView>,
+        /// How many there are besides, which it doesn't name.
+        more: u64,
+    },
     /// As asked.
     Deliveries {
         /// By subscription and event.
@@ -659,6 +680,16 @@ pub enum CommandError {
     /// No such external system.
     #[error("there is no subscription {0:?}; `fasti subscriptions` lists those of this node")]
     UnknownSystem(String),
+    /// Nothing of an event is owed to a system.
+    #[error(
+        "nothing of event {uid:?} is owed to {system:?}; `fasti deliveries` lists what is, and `fasti replay` delivers it again"
+    )]
+    NotOwed {
+        /// The system.
+        system: String,
+        /// The event.
+        uid: String,
+    },
     /// No such member.
     #[error("there is no member {0:?}; `fasti members` lists them")]
     UnknownMember(String),

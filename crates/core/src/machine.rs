@@ -731,6 +731,11 @@ impl Core {
                 let (deliveries, more) = self.outbox.deliveries(&query)?;
                 Ok(Answer::Deliveries { deliveries, more })
             }
+            Command::Delivery { system, uid } => self.outbox.as_tried(ledger, &system, &uid),
+            Command::Unconfirmed { office } => {
+                let (deliveries, more) = views::reach::unconfirmed(ledger, gossip, &office)?;
+                Ok(Answer::Unconfirmed { deliveries, more })
+            }
             Command::Remove { office } => self.remove(context, office),
             Command::Succeed(succeed) => self.succeed(context, succeed),
             Command::Members => Ok(Answer::Members(views::members(ledger, gossip, now.wall))),

@@ -28,6 +28,7 @@ pub use self::delivery::{Attempt, Delivery, Tried};
 use self::finality::Finality;
 pub use self::owed::{Agreed, Confirmed, DeliveryState, Outcome, Owed};
 use self::owed::{Breaker, GIVE_UP_AFTER, PROBLEM_BYTES_MAX, heeded};
+pub(crate) use self::status::name_of;
 pub use self::status::{System, SystemState, Systems};
 pub use self::subscription::{
     Backlog, Filter, NewSubscription, Pause, SUBSCRIPTIONS_MAX, Secret, Start, Subscription,

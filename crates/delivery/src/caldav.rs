@@ -384,7 +384,7 @@ fn explained(answer: &Answer) -> String {
 }
 
 /// An event for calendar programs: without what they have no place for, and could lose.
-fn written(delivery: &Delivery) -> String {
+pub(crate) fn written(delivery: &Delivery) -> String {
     let mut event = envelope::as_told(delivery);
     event.retain(|name, _| !name.starts_with("fasti:") || name == ical::KEPT);
     ical::write(&[event])

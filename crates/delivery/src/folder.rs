@@ -126,7 +126,7 @@ fn put(path: &Path, delivery: &Delivery) -> Result<u64, String> {
         }
     }
     let new = path.join(format!(".{name}.new"));
-    write(&new, text(delivery, &source).as_bytes()).map_err(failed(&new))?;
+    write(&new, written(delivery).as_bytes()).map_err(failed(&new))?;
     fs::rename(&new, &file).map_err(failed(&file))?;
     // The name is safe only after the folder is.
     folder.sync_all().map_err(failed(path))?;
@@ -149,7 +149,8 @@ fn source(delivery: &Delivery) -> String {
     format!("/fasti/{network}/{office}")
 }
 
-fn text(delivery: &Delivery, source: &str) -> String {
+pub(crate) fn written(delivery: &Delivery) -> String {
+    let source = source(delivery);
     let text = ical::write(&[envelope::as_told(delivery)]);
     let (version, state) = (delivery.version, delivery.state.as_str());
     let id = envelope::id(delivery);

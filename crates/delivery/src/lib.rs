@@ -24,7 +24,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fasti_core::Reply;
 use fasti_core::command::TakeOver;
-use fasti_core::outbox::{Agreed, Attempt, Outcome, Subscription, SubscriptionId, Target, Tried};
+use fasti_core::outbox::{
+    Agreed, Attempt, Delivery, Outcome, Subscription, SubscriptionId, Target, Tried,
+};
 use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
@@ -170,6 +172,15 @@ impl System {
 /// [`TargetError`]
 pub fn check(target: &Target, reach: Reach) -> Result<(), TargetError> {
     System::new(target, reach, &nothing()).map(drop)
+}
+
+/// A delivery as it is sent to a target: the type of its content, and that.
+pub fn body(target: &Target, delivery: &Delivery) -> (&'static str, String) {
+    match target.scheme() {
+        "caldav" | "caldavs" => ("text/calendar", caldav::written(delivery)),
+        "file" => ("text/calendar", folder::written(delivery)),
+        _ => (link::CONTENT_TYPE, envelope::cloud_event(delivery).to_string()),
+    }
 }
 
 /// How a target is reached, without what is secret in that.

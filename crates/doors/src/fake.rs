@@ -288,6 +288,8 @@ impl Calendar {
             | Command::Unsubscribe { system }
             | Command::Target { system } => Err(CommandError::UnknownSystem(system)),
             Command::Replay(it) => Err(CommandError::UnknownSystem(it.system)),
+            Command::Delivery { system, uid } => Err(CommandError::NotOwed { system, uid }),
+            Command::Unconfirmed { office } => Err(CommandError::UnknownMember(office)),
             Command::TakeOver(it) => Err(CommandError::UnknownEvent(it.uid)),
             Command::Deliveries(_) => {
                 Ok(Answer::Deliveries { deliveries: Vec::new(), more: false })

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use fasti_core::command::ReportView;
-use fasti_core::outbox::{Confirmed, Subscription, SubscriptionId, Target};
+use fasti_core::outbox::{Confirmed, Delivery, Subscription, SubscriptionId, Target};
 use fasti_core::proof::Evidence;
 use fasti_core::step::Appended;
 use fasti_core::{Answer, Command, CommandError, OfficeId, Reply};
@@ -93,6 +93,11 @@ pub trait Node: Send + Sync + 'static {
     /// How a target is reached, without what is secret in that.
     fn target_shown(&self, _: &Target) -> Value {
         Value::Null
+    }
+
+    /// A delivery as the system would get it: the type of its content, and that.
+    fn delivery_shown(&self, _: &Target, _: &Delivery) -> (&'static str, String) {
+        ("text/plain", String::new())
     }
 
     /// Why a system can't be read, of those that are read as well.

@@ -90,6 +90,7 @@ impl From<CommandError> for Problem {
             CommandError::UnknownConflict(_) => (StatusCode::NOT_FOUND, "unknown-conflict"),
             CommandError::UnknownResource(_) => (StatusCode::NOT_FOUND, "unknown-resource"),
             CommandError::UnknownSystem(_) => (StatusCode::NOT_FOUND, "unknown-system"),
+            CommandError::NotOwed { .. } => (StatusCode::NOT_FOUND, "not-owed"),
             CommandError::UnknownMember(_) => (StatusCode::NOT_FOUND, "unknown-member"),
             CommandError::Precondition { .. } => {
                 (StatusCode::PRECONDITION_FAILED, "precondition-failed")

@@ -78,7 +78,7 @@ pub(crate) fn router(door: Door) -> Router {
 }
 
 /// Routes for the operator and for people with an app password.
-pub(crate) fn shared_routes() -> [(&'static str, MethodRouter<Door>); 26] {
+pub(crate) fn shared_routes() -> [(&'static str, MethodRouter<Door>); 27] {
     [
         ("/v1/publish", post(publish::publish)),
         ("/v1/events", get(events::list).post(events::create)),
@@ -99,6 +99,7 @@ pub(crate) fn shared_routes() -> [(&'static str, MethodRouter<Door>); 26] {
         ("/v1/subscriptions", get(subscriptions::list)),
         ("/v1/subscriptions/{name}", get(subscriptions::read)),
         ("/v1/deliveries", get(subscriptions::deliveries)),
+        ("/v1/deliveries/{system}/{uid}", get(subscriptions::delivery_of)),
         ("/v1/report", get(report::report)),
         ("/v1/policies", get(policies::list)),
         ("/v1/policies/{id}", get(policies::read)),
@@ -137,9 +138,9 @@ pub(crate) fn open_routes() -> [(&'static str, MethodRouter<Door>); 2] {
 }
 
 /// The one parameter of a path.
-pub(crate) struct Id(pub(crate) String);
+pub(crate) struct Id<T = String>(pub(crate) T);
 
-impl FromRequestParts<Door> for Id {
+impl<T: DeserializeOwned + Send> FromRequestParts<Door> for Id<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, door: &Door) -> Result<Self, Problem> {

@@ -74,6 +74,7 @@ struct Again {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ListQuery {
+    office: Option<String>,
     system: Option<String>,
     uid: Option<String>,
     status: Option<DeliveryStatus>,
@@ -298,6 +299,9 @@ pub(crate) async fn replay(
 /// What is not confirmed; of one event also what is.
 pub(crate) async fn deliveries(State(door): State<Door>, uri: Uri) -> Result<Json<Value>, Problem> {
     let asked: ListQuery = query(&uri)?;
+    if let Some(office) = asked.office {
+        return unconfirmed(&door, office).await;
+    }
     let limit = asked.limit.unwrap_or(DELIVERIES).clamp(1, DELIVERIES_MAX);
     let after = asked.after.as_deref().map(place).transpose()?;
     if asked.status == Some(DeliveryStatus::Confirmed) {
@@ -322,6 +326,42 @@ pub(crate) async fn deliveries(State(door): State<Door>, uri: Uri) -> Result<Jso
         deliveries.extend(confirmed);
     }
     Ok(page(deliveries, more))
+}
+
+/// What systems of any office have not confirmed.
+async fn unconfirmed(door: &Door, office: String) -> Result<Json<Value>, Problem> {
+    match door.handle.ask(Command::Unconfirmed { office }).await? {
+        Answer::Unconfirmed { deliveries, more } => {
+            Ok(Json(json!({ "deliveries": deliveries, "more": more })))
+        }
+        _ => Err(Problem::unexpected()),
+    }
+}
+
+/// What is owed of an event, as it would be sent now.
+pub(crate) async fn delivery_of(
+    State(door): State<Door>,
+    Id((system, uid)): Id<(String, String)>,
+) -> Result<Json<Value>, Problem> {
+    let asked = Command::Delivery { system, uid };
+    let Answer::Delivery(subscription, delivery) = door.handle.ask(asked).await? else {
+        return Err(Problem::unexpected());
+    };
+    let query = DeliveriesQuery {
+        system: Some(subscription.id.to_string()),
+        uid: Some(delivery.uid.clone()),
+        limit: 1,
+        ..DeliveriesQuery::default()
+    };
+    let view = match door.handle.ask(Command::Deliveries(query)).await? {
+        Answer::Deliveries { mut deliveries, .. } => deliveries.pop(),
+        _ => return Err(Problem::unexpected()),
+    };
+    let (kind, body) = door.handle.node().delivery_shown(&subscription.target, &delivery);
+    let mut shown = json!(view);
+    shown["content_type"] = json!(kind);
+    shown["body"] = json!(body);
+    Ok(Json(shown))
 }
 
 async fn confirmed(

@@ -339,6 +339,7 @@ impl World {
             | CommandError::UnknownPolicy(_)
             | CommandError::UnknownResource(_)
             | CommandError::UnknownSystem(_)
+            | CommandError::NotOwed { .. }
             | CommandError::UnknownMember(_)
             | CommandError::Precondition { .. }
             | CommandError::Ticket(_)

@@ -143,6 +143,23 @@ pub enum Replayed {
     Since(i64),
 }
 
+/// Something that an external system has not confirmed, as its office says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct UnconfirmedView {
+    /// Whose node delivers to it.
+    pub office: OfficeId,
+    /// That office's name.
+    pub office_name: String,
+    /// The system's name.
+    pub system: String,
+    /// How it fares.
+    pub state: SystemState,
+    /// The event; none if it is not held here.
+    pub uid: Option<String>,
+    /// Since when (milliseconds since 1970, that office's clock).
+    pub since: i64,
+}
+
 /// An external system, as its office says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SystemView {

@@ -56,6 +56,11 @@ impl Ledger {
         uids.take(limit).collect()
     }
 
+    /// All events, by uid.
+    pub(crate) fn uids(&self) -> impl Iterator<Item = &str> {
+        self.history.keys().map(AsRef::as_ref)
+    }
+
     /// The entries that changed an event, in the order in which they came.
     pub(crate) fn history_of(&self, uid: &str) -> &[Index] {
         self.history.get(uid).map_or(&[], Vec::as_slice)

@@ -10,8 +10,8 @@ use super::{
     SubscriptionId,
 };
 use crate::command::{
-    CommandError, Deliveries, DeliveriesQuery, DeliveryStatus, DeliveryView, Replay, Replayed,
-    SubscriptionView,
+    Answer, CommandError, Deliveries, DeliveriesQuery, DeliveryStatus, DeliveryView, Replay,
+    Replayed, Reply, SubscriptionView,
 };
 use crate::gossip::Gossip;
 use crate::ledger::Ledger;
@@ -250,6 +250,19 @@ impl Outbox {
             }
         }
         Ok((page, false))
+    }
+
+    /// What is owed to a system of an event, as it would be tried now.
+    pub(crate) fn as_tried(&self, ledger: &mut Ledger, system: &str, uid: &str) -> Reply {
+        let line = &self.lines[&self.find(system)?];
+        let not_owed = || CommandError::NotOwed { system: system.to_owned(), uid: uid.to_owned() };
+        let owed = &line.slots.get(uid).ok_or_else(not_owed)?.owed;
+        ledger.settle(uid);
+        let state = self.watched.get(uid).copied().unwrap_or(DeliveryState::Settled);
+        let source = (ledger.network, ledger.office());
+        let standing = Standing::of(ledger, uid, state);
+        let delivery = standing.delivery(source, &line.subscription, uid, owed);
+        Ok(Answer::Delivery(Arc::clone(&line.subscription), Box::new(delivery)))
     }
 
     fn delivery(&self, line: &Line, uid: &str, slot: &Slot) -> DeliveryView {

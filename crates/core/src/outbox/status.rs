@@ -63,7 +63,7 @@ pub enum SystemState {
 }
 
 /// An event's short name.
-pub(super) fn name_of(uid: &str) -> u64 {
+pub(crate) fn name_of(uid: &str) -> u64 {
     let hash = Sha256::digest(uid.as_bytes());
     let mut first = [0; 8];
     first.copy_from_slice(&hash[..8]);

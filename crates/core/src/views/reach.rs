@@ -1,12 +1,16 @@
 //! How far an event has come: which offices hold it, and which of their external systems confirmed it.
 
-use crate::command::{OfficeReach, ReachView, SystemReach, SystemStatus, SystemView};
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::command::{
+    CommandError, OfficeReach, ReachView, SystemReach, SystemStatus, SystemView, UnconfirmedView,
+};
 use crate::gossip::Gossip;
 use crate::graph::{Graph, Index};
 use crate::ids::{EntryHash, OfficeId};
 use crate::ledger::Ledger;
 use crate::notice::{SignedNotice, Topic};
-use crate::outbox::{Concern, System, Systems};
+use crate::outbox::{self, Concern, System, Systems};
 use crate::statement::Role;
 
 /// All external systems, by office, as their offices say.
@@ -30,6 +34,38 @@ pub(crate) fn systems(ledger: &Ledger, gossip: &Gossip) -> Vec<SystemView> {
 
 fn said(gossip: &Gossip, office: &OfficeId) -> Option<Systems> {
     gossip.board.about(office, Topic::Systems).and_then(SignedNotice::systems)
+}
+
+/// What the systems of an office have not confirmed, as far as it says; and how many more there are.
+pub(crate) fn unconfirmed(
+    ledger: &Ledger,
+    gossip: &Gossip,
+    office: &str,
+) -> Result<(Vec<UnconfirmedView>, u64), CommandError> {
+    let mut members = ledger.roster.members().iter();
+    let found = members.find(|(key, it)| it.name == office || key.to_string() == office);
+    let (key, member) = found.ok_or_else(|| CommandError::UnknownMember(office.to_owned()))?;
+    let systems = said(gossip, key).map_or_else(Vec::new, |it| it.systems);
+    let named: BTreeSet<u64> =
+        systems.iter().flat_map(|it| &it.unconfirmed).map(|it| it.0).collect();
+    let mut uids = BTreeMap::new();
+    if !named.is_empty() {
+        let all = ledger.uids().map(|uid| (outbox::name_of(uid), uid));
+        uids.extend(all.filter(|it| named.contains(&it.0)));
+    }
+    let (mut views, mut more) = (Vec::new(), 0);
+    for it in systems {
+        more += (it.pending + it.dead).saturating_sub(it.unconfirmed.len() as u64);
+        views.extend(it.unconfirmed.iter().map(|(name, since)| UnconfirmedView {
+            office: *key,
+            office_name: member.name.clone(),
+            system: it.name.clone(),
+            state: it.state,
+            uid: uids.get(name).map(|uid| (*uid).to_owned()),
+            since: *since,
+        }));
+    }
+    Ok((views, more))
 }
 
 /// Who holds an event as it stands here, and who confirmed it.

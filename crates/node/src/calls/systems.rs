@@ -208,6 +208,14 @@ pub(crate) fn deliveries(
     args: &DeliveriesArgs,
     json: bool,
 ) -> anyhow::Result<String> {
+    if let Some(office) = &args.office {
+        return of_office(client, office, json);
+    }
+    if let (true, Some(system), Some(event)) = (args.body, &args.system, &args.event) {
+        let (system, event) = (path_segment(system), path_segment(event));
+        let answer = client.get(&format!("/v1/deliveries/{system}/{event}"))?;
+        return Ok(if json { pretty(&answer) } else { body(&answer) });
+    }
     let mut query = format!("?limit={}", args.limit);
     let status = args.status.map(|it| match it {
         Status::Pending => "pending",
@@ -233,6 +241,39 @@ pub(crate) fn deliveries(
     );
     if !answer["next"].is_null() {
         let _ = writeln!(out, "{DIM}there are more: --limit{DIM:#}");
+    }
+    Ok(out)
+}
+
+/// What is sent, fit to be read.
+fn body(answer: &Value) -> String {
+    let body = plain(&answer["body"]);
+    match serde_json::from_str::<Value>(&body) {
+        Ok(body) => pretty(&body),
+        Err(_) => body,
+    }
+}
+
+fn of_office(client: &Client, office: &str, json: bool) -> anyhow::Result<String> {
+    let answer = client.get(&format!("/v1/deliveries?office={}", path_segment(office)))?;
+    if json {
+        return Ok(pretty(&answer));
+    }
+    let deliveries = all(&answer["deliveries"]);
+    if deliveries.is_empty() {
+        return Ok("all is confirmed, as far as its node has said\n".into());
+    }
+    let row = |it: &Value| {
+        let event = it["uid"].as_str().unwrap_or("not held here");
+        [cell(plain(&it["system"])), cell(event), state(it), cell(since(&it["since"]))]
+    };
+    let mut out =
+        table(["SYSTEM", "EVENT", "STATE", "UNCONFIRMED"], deliveries.iter().map(row).collect());
+    match answer["more"].as_u64() {
+        Some(0) | None => {}
+        Some(more) => {
+            let _ = writeln!(out, "{DIM}and {more} more, which its node doesn't name{DIM:#}");
+        }
     }
     Ok(out)
 }

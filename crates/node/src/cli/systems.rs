@@ -115,6 +115,12 @@ pub struct DeliveriesArgs {
     /// Only those that stand so
     #[arg(long, value_enum)]
     pub status: Option<Status>,
+    /// What systems of another office have not confirmed, as its node says, by its name or key
+    #[arg(long, value_name = "OFFICE", conflicts_with_all = ["system", "event", "status"])]
+    pub office: Option<String>,
+    /// What is sent of an event that is owed, as it would be sent now
+    #[arg(long, requires_all = ["system", "event"], conflicts_with = "status")]
+    pub body: bool,
     /// At most so many
     #[arg(long, default_value_t = 100, value_name = "COUNT")]
     pub limit: usize,

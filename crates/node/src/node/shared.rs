@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use fasti_core::OfficeId;
 use fasti_core::command::ReportView;
-use fasti_core::outbox::{Agreed, Confirmed, Subscription, SubscriptionId, Target};
+use fasti_core::outbox::{Agreed, Confirmed, Delivery, Subscription, SubscriptionId, Target};
 use fasti_core::proof::Evidence;
 use fasti_core::step::Appended;
 use fasti_delivery::Deliverer;
@@ -149,6 +149,10 @@ impl fasti_doors::Node for Shared {
 
     fn target_shown(&self, target: &Target) -> Value {
         fasti_delivery::shown(target)
+    }
+
+    fn delivery_shown(&self, target: &Target, delivery: &Delivery) -> (&'static str, String) {
+        fasti_delivery::body(target, delivery)
     }
 
     fn target_problem(&self, subscription: SubscriptionId) -> Option<String> {
