@@ -37,7 +37,7 @@ pub use self::subscription::{
 use crate::command::{CommandError, TakeOver};
 use crate::gossip::Gossip;
 use crate::graph::Index;
-use crate::ids::{EntryHash, LogId};
+use crate::ids::{EntryHash, LogId, ResourceId};
 use crate::ledger::Ledger;
 use crate::step::{Appended, Write};
 use crate::time::{Dice, Instant, MILLISECOND, Now, SECOND};
@@ -138,6 +138,10 @@ pub(crate) struct Outbox {
     watched: BTreeMap<String, DeliveryState>,
     /// How far all offices held each log once. What they say of it later may be less, as only the latest is kept.
     held: BTreeMap<LogId, u64>,
+    /// Events with a displaced booking, by resource and its revision when they were looked for.
+    displaced: BTreeMap<ResourceId, (u64, BTreeSet<String>)>,
+    /// Whether they were looked for since the core was opened.
+    looked: bool,
     watch_due: Option<Instant>,
     watch_pause: Instant,
     sweep_due: Instant,
@@ -232,6 +236,8 @@ impl Outbox {
             version: stored.version,
             watched: stored.watched,
             held: stored.held,
+            displaced: BTreeMap::new(),
+            looked: false,
             watch_due: Some(now.monotonic),
             watch_pause: now.monotonic,
             sweep_due: now.monotonic,
@@ -295,7 +301,7 @@ impl Outbox {
         appended: &[Appended],
     ) {
         let rejudged = std::mem::take(&mut ledger.rejudged);
-        if appended.is_empty() && rejudged.is_empty() {
+        if appended.is_empty() && rejudged.is_empty() && std::mem::replace(&mut self.looked, true) {
             return;
         }
         // Whether what is approved changed.
@@ -306,7 +312,6 @@ impl Outbox {
                     ledger.approvals.is_decision(uid, entry.index as Index);
             }
         }
-        // An entry about a resource may displace others, and names none of them.
         self.acknowledged(now);
         let uids = changed.keys().map(|uid| (*uid).clone()).collect();
         ledger.settle_all();
@@ -316,6 +321,27 @@ impl Outbox {
             let state = finality.of(ledger, uid);
             self.tell(ledger, now, uid, state, decided);
         }
+        // An entry about a resource may displace others, and names none of them.
+        for uid in self.newly_displaced(ledger).difference(&uids) {
+            if self.watched.get(uid) != Some(&DeliveryState::Displaced) {
+                self.tell(ledger, now, uid, DeliveryState::Displaced, true);
+            }
+        }
+    }
+
+    /// Events with a booking that is displaced, and was not when this was asked last.
+    fn newly_displaced(&mut self, ledger: &Ledger) -> BTreeSet<String> {
+        let mut new = BTreeSet::new();
+        for docket in ledger.bookings.dockets() {
+            let (revision, before) = self.displaced.entry(docket.id).or_default();
+            if *revision != docket.revision {
+                let now = docket.displaced().map(|key| docket.book(key.book).uid.clone());
+                let now: BTreeSet<String> = now.collect();
+                new.extend(now.difference(before).cloned());
+                (*revision, *before) = (docket.revision, now);
+            }
+        }
+        new
     }
 
     /// All is to be judged again, and nobody can say what has changed: each system is owed a look at it afterwards.

@@ -414,31 +414,61 @@ fn who_wants_what_is_approved_is_told_that_and_nothing_else() {
     assert_eq!(told(&confirm_all(&mut world, denver)), [("policy-YSP", DeliveryState::Cancelled)]);
 }
 
+/// A hall on which these have a say.
+fn add_hall(world: &mut World, at: OfficeId, stakeholders: Vec<OfficeId>) {
+    let terms = Terms { capacity: 1, before: 0, after: 0 };
+    let description = Description { name: "Hall".into(), kind: ResourceKind::Room, terms };
+    world.ask(at, Command::AddResource(NewResource { description, stakeholders })).unwrap();
+    world.settle();
+}
+
+/// Books the hall, always for the same hour.
+fn book(world: &mut World, at: OfficeId, uid: &str) {
+    let event = json!({"title": uid, "start": "2030-01-01T09:00:00", "timeZone": "Etc/UTC"});
+    let start = 1_893_456_000 + 9 * 3600;
+    let slots = vec![Slot { start, end: start + 3600, occurrence: String::new() }];
+    let request = BookRequest {
+        resource: "Hall".into(),
+        uid: uid.into(),
+        event: event.as_object().cloned(),
+        slots,
+        zone: None,
+    };
+    world.ask(at, Command::Book(request)).unwrap();
+}
+
+/// Who books for the hall lost its disk, and what it had booked: it signs two histories.
+#[test]
+fn a_settled_booking_that_is_displaced_after_all_is_told_to_be() {
+    let (mut world, offices) = World::of(2);
+    let [denver, boston] = offices[..] else { unreachable!() };
+    add_hall(&mut world, denver, vec![denver]);
+    subscribe(&mut world, boston, new("crm"));
+    let backup = world.offices[&denver].disk.clone();
+    book(&mut world, denver, "first");
+    let first = confirm_all(&mut world, boston);
+    assert_eq!(told(&first).last(), Some(&("first", DeliveryState::Settled)));
+    world.cut(denver, boston);
+    world.restore(denver, backup);
+    book(&mut world, denver, "second");
+    world.link(denver, boston);
+    let then = confirm_all(&mut world, boston);
+    assert!(told(&then).contains(&("first", DeliveryState::Displaced)), "{:?}", told(&then));
+    world.restart(boston);
+    assert!(confirm_all(&mut world, boston).is_empty());
+}
+
 #[test]
 fn a_booking_that_is_displaced_is_told_to_be() {
     let (mut world, offices) = World::of(2);
     let [denver, boston] = offices[..] else { unreachable!() };
-    let terms = Terms { capacity: 1, before: 0, after: 0 };
-    let description = Description { name: "Hall".into(), kind: ResourceKind::Room, terms };
-    let stakeholders = vec![denver, boston];
-    world.ask(denver, Command::AddResource(NewResource { description, stakeholders })).unwrap();
-    world.settle();
+    add_hall(&mut world, denver, vec![denver, boston]);
     for (at, name) in [(denver, "denver's"), (boston, "boston's")] {
         subscribe(&mut world, at, new(name));
     }
     world.cut(denver, boston);
     for (at, uid) in [(denver, "d"), (boston, "b")] {
-        let event = json!({"title": uid, "start": "2030-01-01T09:00:00", "timeZone": "Etc/UTC"});
-        let start = 1_893_456_000 + 9 * 3600;
-        let slots = vec![Slot { start, end: start + 3600, occurrence: String::new() }];
-        let request = BookRequest {
-            resource: "Hall".into(),
-            uid: uid.into(),
-            event: event.as_object().cloned(),
-            slots,
-            zone: None,
-        };
-        world.ask(at, Command::Book(request)).unwrap();
+        book(&mut world, at, uid);
     }
     let states = |world: &mut World| {
         world.settle_for(2);

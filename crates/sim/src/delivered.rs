@@ -193,7 +193,7 @@ impl World {
             booked.filter(|it| *it != BookingState::Cancelled).collect();
         // Liars don't say what they hold, and not everybody is in touch with everybody after removals.
         let all_speak = faults.liars == 0 && !faults.removes();
-        // Nobody watches what was settled: see "What is not promised" in docs/protocol.md.
+        // Nobody watches whether what was settled is tentative: see "What is not promised" in docs/protocol.md.
         let mut of_event = bookings.iter().filter(|it| it.uid == view.uid);
         let is_excused =
             !all_speak || faults.forks() || of_event.any(|it| self.promises.is_excused(&it.id));
@@ -201,7 +201,7 @@ impl World {
         let states = if is_cancelled(&view.event) {
             vec![DeliveryState::Cancelled]
         } else if booked.contains(&BookingState::Displaced) {
-            was_settled.into_iter().chain([DeliveryState::Displaced]).collect()
+            vec![DeliveryState::Displaced]
         } else if booked.contains(&BookingState::Tentative) {
             was_settled.into_iter().chain([DeliveryState::Tentative]).collect()
         } else if all_speak || !booked.is_empty() {

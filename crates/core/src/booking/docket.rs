@@ -80,6 +80,8 @@ pub(crate) struct Docket {
     asked: BTreeSet<u32>,
     /// From here on it is to be done anew.
     stale_from: usize,
+    /// Rises when who holds is found anew.
+    pub(crate) revision: u64,
 }
 
 /// The part of an operation that comes before its claims, and where there are none.
@@ -117,6 +119,7 @@ impl Docket {
             histories: BTreeMap::new(),
             asked: BTreeSet::new(),
             stale_from: usize::MAX,
+            revision: 0,
         }
     }
 
@@ -352,6 +355,7 @@ impl Docket {
         }
         let from = self.order.first_change().min(self.stale_from);
         self.stale_from = usize::MAX;
+        self.revision += 1;
         while self.held.len() > from {
             self.held.undo();
             self.order.pop();
