@@ -10,19 +10,22 @@ use std::sync::mpsc::{Receiver, channel};
 use fasti_delivery::{Deliverer, Reach};
 use serde_json::json;
 
+use crate::common::{free_port, python, wait_for};
 use crate::sent::{UID, confirmed, deliver, failure, secret, subscription};
 use crate::server::PATIENCE;
 
 /// The program, running.
 struct Python {
-    child: Child,
+    _child: Ended,
     lines: Receiver<String>,
 }
 
-impl Drop for Python {
+struct Ended(Child);
+
+impl Drop for Ended {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
@@ -40,7 +43,7 @@ impl Python {
         std::thread::spawn(move || {
             output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
         });
-        Self { child, lines }
+        Self { _child: Ended(child), lines }
     }
 
     fn line(&self) -> String {
@@ -48,22 +51,49 @@ impl Python {
     }
 }
 
-/// The only block of Python.
-fn code() -> String {
+/// A block of Python in the docs, counted from 0.
+fn code(at: usize) -> String {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/receiving.md");
     let docs = fs::read_to_string(docs).unwrap();
     let mut parts = docs.split("```python\n").skip(1);
-    let code = parts.next().expect("a block of Python").split("```").next().unwrap();
-    assert!(parts.next().is_none());
-    code.to_owned()
+    parts.nth(at).expect("a block of Python").split("```").next().unwrap().to_owned()
+}
+
+fn text(byte: u8) -> String {
+    fasti_receiver::Secret::new(secret(byte).0).to_text()
+}
+
+#[tokio::test]
+async fn the_short_receiver_in_the_docs_works() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("receiver.py");
+    fs::write(&program, code(0)).unwrap();
+    let port = free_port();
+    let python = Command::new(python().await.join("bin/python"))
+        .arg(&program)
+        .env("FASTI_SECRET", text(1))
+        .env("PORT", port.to_string())
+        .spawn()
+        .unwrap();
+    let _ended = Ended(python);
+    let url = format!("http://127.0.0.1:{port}/");
+    let (deliverer, _reports) = Deliverer::new(Reach::Any, Arc::new(()));
+    let up = async || deliverer.test(&subscription(&url, json!({}))).await.is_ok();
+    wait_for("the receiver", &program, up).await;
+    for (version, applied) in [(7, "7"), (7, "7"), (6, "7"), (9, "9")] {
+        let outcome = deliver(subscription(&url, json!({})), version).await;
+        assert_eq!(outcome, confirmed(Some(applied)));
+    }
+    let mut other = subscription(&url, json!({}));
+    other.secrets = vec![secret(3)];
+    assert!(failure(other).await.0.contains("500"));
 }
 
 #[tokio::test]
 async fn the_receiver_in_the_docs_works() {
     let dir = tempfile::tempdir().unwrap();
     let program = dir.path().join("receiver.py");
-    fs::write(&program, code()).unwrap();
-    let text = |byte: u8| fasti_receiver::Secret::new(secret(byte).0).to_text();
+    fs::write(&program, code(1)).unwrap();
     let python = Python::start(&program, &[text(2), text(1)].join(","));
     let url = python.line();
 
