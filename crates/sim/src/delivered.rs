@@ -193,10 +193,16 @@ impl World {
             booked.filter(|it| *it != BookingState::Cancelled).collect();
         // Liars don't say what they hold, and not everybody is in touch with everybody after removals.
         let all_speak = faults.liars == 0 && !faults.removes();
-        // Nobody watches whether what was settled is tentative: see "What is not promised" in docs/protocol.md.
+        // What was settled, and holds, may be shown as tentative again: where somebody is to be dismissed, or as in "What is
+        // not promised" in docs/protocol.md.
+        let is_at_risk = |it: &BookingView| {
+            let resource = self.shelf.reserved.resources.get(&it.resource);
+            resource.is_some_and(|it| !it.dismissals.is_empty())
+        };
         let mut of_event = bookings.iter().filter(|it| it.uid == view.uid);
-        let is_excused =
-            !all_speak || faults.forks() || of_event.any(|it| self.promises.is_excused(&it.id));
+        let is_excused = !all_speak
+            || faults.forks()
+            || of_event.any(|it| is_at_risk(it) || self.promises.is_excused(&it.id));
         let was_settled = is_excused.then_some(DeliveryState::Settled);
         let states = if is_cancelled(&view.event) {
             vec![DeliveryState::Cancelled]
