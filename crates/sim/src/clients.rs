@@ -58,6 +58,8 @@ pub(crate) enum Asked {
     View(Part),
     /// Whether it knows that all hold all.
     Acknowledged,
+    /// How far an event has come, as far as it knows.
+    Reach,
     /// Part of the calendar, for what systems must have.
     Calendar(Part),
     /// Something about external systems.
@@ -290,6 +292,7 @@ impl World {
                 | Asked::Decision),
                 reply,
             ) => self.told_of_bookings(at, asked, reply)?,
+            (Asked::Reach, Ok(Answer::Reach(reach))) => self.told_reach(at, reach),
             (Asked::Operation(what), reply) => self.told_operator(at, what, reply)?,
             (Asked::Calendar(part), Ok(answer)) => self.told_calendar(at, part, answer),
             (Asked::Acknowledged, Ok(Answer::Status(status))) => {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use fasti_core::command::{
     BookingState, BookingView, BookingsQuery, EventView, EventsQuery, Object, PolicyState,
-    PolicyView,
+    PolicyView, ReachView,
 };
 use fasti_core::outbox::{Delivery, DeliveryState, SubscriptionId};
 use fasti_core::row::{Row, Standing};
@@ -51,7 +51,8 @@ struct Expected {
 impl World {
     /// Waits until all is delivered, within the longest pause between two attempts; or sooner, if operators hurry it.
     pub(crate) fn deliver_all(&mut self) -> Result<(), Broken> {
-        if self.scenario.systems.operate_every_ms == 0 {
+        let systems = &self.scenario.systems;
+        if systems.operate_every_ms == 0 && !systems.from_start {
             return Ok(());
         }
         let hurry = self.dice.chance(0.9);
@@ -65,12 +66,55 @@ impl World {
             let now = self.now;
             self.run_until(now + round * SECOND)?;
             match self.undelivered() {
-                None => return Ok(()),
+                None => break,
                 Some(problem) if self.now >= deadline => {
                     return broken(format!("{patience} s after all agreed: {problem}"));
                 }
                 Some(_) => {}
             }
+        }
+        match self.scenario.systems.from_start {
+            true => self.tell_all(),
+            false => Ok(()),
+        }
+    }
+
+    /// Waits until every office knows that the systems of all have confirmed all. In large networks some speak for all.
+    fn tell_all(&mut self) -> Result<(), Broken> {
+        const PATIENCE: u64 = 600 * SECOND;
+        let began = self.now;
+        let stride = self.offices.len().div_ceil(64);
+        loop {
+            self.unaware.clear();
+            for at in (0..self.offices.len()).step_by(stride) {
+                let events = self.calendars.get(&at).and_then(|it| it.events.clone());
+                for event in events.into_iter().flatten() {
+                    let policy = event.uid.clone();
+                    self.ask(at, Asked::Reach, Command::Reach { policy });
+                }
+                self.work(at)?;
+            }
+            let now = self.now;
+            self.run_until(now + 5 * SECOND)?;
+            match self.unaware.first() {
+                None => break,
+                Some((at, uid)) if self.now > began + PATIENCE => {
+                    return broken(format!("office {at} was not told that all confirmed {uid}"));
+                }
+                Some(_) => {}
+            }
+        }
+        self.stats.told_us = self.now - began;
+        // Others may not have told it on.
+        let now = self.now;
+        self.run_until(now + 60 * SECOND)
+    }
+
+    /// An office shows how far an event has come.
+    pub(crate) fn told_reach(&mut self, at: usize, reach: ReachView) {
+        let offices = self.offices.len() as u64;
+        if (reach.held_by, reach.confirmed_by) != (offices, offices) {
+            self.unaware.insert((at, reach.uid));
         }
     }
 

@@ -122,6 +122,9 @@ impl World {
         self.honest_frames += u64::from(self.is_honest(from) && self.is_honest(to));
         self.overheard(from, frame);
         self.stats.bytes += frame.bytes.len() as u64;
+        if frame.kind() == "notices" {
+            self.stats.notices += frame.bytes.len() as u64;
+        }
         let now = self.now;
         self.trace.note(now, from, "send", &frame.bytes, || {
             format!("{} of {} bytes to {to}", frame.kind(), frame.bytes.len())

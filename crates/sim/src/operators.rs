@@ -98,15 +98,25 @@ impl World {
         self.work(at)
     }
 
+    /// A system that wants all.
+    pub(crate) fn subscribe_to_all(&mut self, at: usize) -> Result<(), Broken> {
+        self.subscribe_from(at, Start::Beginning, Filter::default())
+    }
+
     fn subscribe(&mut self, at: usize) -> Result<(), Broken> {
-        self.stats.systems += 1;
         let start = match self.dice.below(4) {
             0 => Start::Now,
             1 => Start::Time(self.some_moment(at)),
             _ => Start::Beginning,
         };
+        let filter = self.filter();
+        self.subscribe_from(at, start, filter)
+    }
+
+    fn subscribe_from(&mut self, at: usize, start: Start, filter: Filter) -> Result<(), Broken> {
+        self.stats.systems += 1;
         let name = format!("system-{}", self.stats.systems);
-        let (target, filter) = (target(&name), self.filter());
+        let target = target(&name);
         let new = NewSubscription { name, target, filter, start, secret: Secret(vec![1; 32]) };
         self.operation(at, Operation::Subscribe { start }, Command::Subscribe(new))
     }

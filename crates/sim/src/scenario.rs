@@ -163,6 +163,8 @@ impl Default for Clients {
 pub struct Systems {
     /// Mean interval of what operators do about them, over all offices, in milliseconds.
     pub operate_every_ms: u64,
+    /// Each office has one from the start, which wants all.
+    pub from_start: bool,
     /// So many an office has at least, once its operator came to it.
     pub per_office: u64,
     /// Probability that one is unwell for the next seconds.
@@ -171,7 +173,7 @@ pub struct Systems {
 
 impl Default for Systems {
     fn default() -> Self {
-        Self { operate_every_ms: 0, per_office: 2, unwell: 0.5 }
+        Self { operate_every_ms: 0, from_start: false, per_office: 2, unwell: 0.5 }
     }
 }
 

@@ -35,6 +35,9 @@ impl World {
         }
         for at in 0..count {
             self.open(at)?;
+            if self.scenario.systems.from_start {
+                self.subscribe_to_all(at)?;
+            }
         }
         Ok(())
     }

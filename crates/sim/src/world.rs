@@ -2,7 +2,7 @@
 //! what each happening means to `office`, `network`, `clients` and `faults`.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -136,6 +136,8 @@ pub struct Stats {
     pub frames: u64,
     /// Bytes in them.
     pub bytes: u64,
+    /// Bytes of notices among them: presence, what is held, how systems fare.
+    pub notices: u64,
     /// Edits that were answered as written.
     pub edits: u64,
     /// Bookings that were answered as written.
@@ -182,6 +184,8 @@ pub struct Stats {
     pub entries: u64,
     /// How long all needed to agree after the faults, in simulated microseconds.
     pub healed_us: u64,
+    /// How long it took from when all systems had confirmed all until every office knew that, in simulated microseconds.
+    pub told_us: u64,
 }
 
 pub(crate) struct World {
@@ -210,6 +214,8 @@ pub(crate) struct World {
     pub(crate) deliveries: Deliveries,
     /// What offices showed of their calendars in the end.
     pub(crate) calendars: BTreeMap<usize, Calendar>,
+    /// Offices that don't know yet that the systems of all confirmed an event.
+    pub(crate) unaware: BTreeSet<(usize, String)>,
     /// Tickets that were made, and for which newcomer.
     pub(crate) tickets: BTreeMap<TicketId, usize>,
     pub(crate) watch: Watch,
@@ -249,6 +255,7 @@ impl World {
             systems: Systems::default(),
             deliveries: Deliveries::default(),
             calendars: BTreeMap::new(),
+            unaware: BTreeSet::new(),
             tickets: BTreeMap::new(),
             watch: Watch::default(),
             meter: None,
