@@ -210,8 +210,10 @@ pub fn changes(before: &Object, after: &Object) -> Object {
             patch.insert(name.clone(), difference(was, is));
         }
     }
-    // Its parts belong together.
-    if let Some(kept) = after.get(kept::KEPT).filter(|kept| before.get(kept::KEPT) != Some(*kept)) {
+    // Its parts belong together. That it was written anew says nothing.
+    if let Some(kept) = after.get(kept::KEPT)
+        && before.get(kept::KEPT).map(kept::lasting) != Some(kept::lasting(kept))
+    {
         let gone = before.get(kept::KEPT).and_then(Value::as_object).into_iter().flatten();
         let mut whole: Object = gone.map(|(name, _)| (name.clone(), Value::Null)).collect();
         whole.extend(kept.as_object().cloned().unwrap_or_default());

@@ -56,6 +56,15 @@ fn add(groups: &mut Groups, place: &str, component: &Component) {
     }
 }
 
+/// What of it does not change when a program writes the event anew.
+pub(super) fn lasting(kept: &Value) -> BTreeMap<&String, &Value> {
+    let is_lasting = |key: &str| {
+        let group = key.split_once('#').map_or(key, |it| it.1);
+        key != WHOLE && !STAMPS.contains(&group)
+    };
+    kept.as_object().into_iter().flatten().filter(|it| is_lasting(it.0)).collect()
+}
+
 /// Whether an occurrence came in a component of its own.
 pub(super) fn has_place(event: &Object, id: &str) -> bool {
     let kept = event.get(KEPT).and_then(Value::as_object);

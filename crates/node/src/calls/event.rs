@@ -131,6 +131,8 @@ fn shown(uid: &str, event: &Value, etag: &str, json: bool) -> String {
         "showWithoutTime",
         "status",
         "fasti:calendar",
+        // What a calendar program keeps there, line by line.
+        "fasti:icalendar",
     ];
     let rest = event.as_object().into_iter().flatten();
     for (name, value) in rest.filter(|(name, _)| !told.contains(&name.as_str())) {
