@@ -196,6 +196,8 @@ fn what_a_person_makes_moves_and_deletes_there_is_done_here() {
     world.radicale.write("journal.ics", &(broken + "END:VCALENDAR\n")).unwrap();
     let shown = || fasti().prints(world.denver().dir(), &["subscriptions", "show", "Calendar"]);
     world.wait_for("the problem", || shown().contains("journal.ics can't be taken over"));
+    let metrics = world.denver().api().text("/metrics").unwrap();
+    assert!(metrics.contains("fasti_system_readable{system=\"Calendar\"} 0"), "{metrics}");
     world.radicale.delete("journal.ics").unwrap();
     world.wait_for("the end of the problem", || !shown().contains("can't be taken over"));
 

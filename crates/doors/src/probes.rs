@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use crate::problem::Problem;
 use crate::routes::Door;
-use crate::{Metric, MetricKind};
+use crate::{Metric, MetricKind, Node};
 
 /// The process answers: that is all.
 pub(crate) async fn healthy() -> &'static str {
@@ -35,7 +35,7 @@ pub(crate) async fn metrics(State(door): State<Door>) -> impl IntoResponse {
         metrics.extend(of_network(&status));
     }
     if let Ok(Answer::Subscriptions(all)) = door.handle.ask(Command::Subscriptions).await {
-        metrics.extend(of_systems(&all));
+        metrics.extend(of_systems(&all, door.handle.node()));
     }
     (content_type, exposition(&metrics))
 }
@@ -68,9 +68,9 @@ fn of_network(status: &StatusView) -> Vec<Metric> {
     metrics
 }
 
-fn of_systems(all: &[SubscriptionView]) -> Vec<Metric> {
+fn of_systems(all: &[SubscriptionView], node: &dyn Node) -> Vec<Metric> {
     let now = Timestamp::now().as_millisecond();
-    let systems: Vec<_> = all.iter().map(|it| (&it.name, numbers(it, now))).collect();
+    let systems: Vec<_> = all.iter().map(|it| (&it.name, numbers(it, node, now))).collect();
     let mut metrics = Vec::new();
     for at in 0..NUMBERS {
         metrics.extend(systems.iter().map(|(system, numbers)| {
@@ -81,14 +81,16 @@ fn of_systems(all: &[SubscriptionView]) -> Vec<Metric> {
     metrics
 }
 
-const NUMBERS: usize = 6;
+const NUMBERS: usize = 7;
 
 fn numbers(
     it: &SubscriptionView,
+    node: &dyn Node,
     now: i64,
 ) -> [(&'static str, &'static str, MetricKind, f64); NUMBERS] {
     let oldest = it.unconfirmed_since.map_or(0, |since| (now - since).max(0)) as f64 / 1000.0;
     let active = f64::from(u8::from(it.state == SystemState::Active));
+    let readable = f64::from(u8::from(node.target_problem(it.id).is_none()));
     let (gauge, counter) = (MetricKind::Gauge, MetricKind::Counter);
     [
         ("fasti_deliveries_pending", "Deliveries that a system is owed.", gauge, it.pending as f64),
@@ -109,6 +111,12 @@ fn numbers(
             "0 where a system fails at everything, is paused, or gone.",
             gauge,
             active,
+        ),
+        (
+            "fasti_system_readable",
+            "0 where what was changed at a system can't be read, of those that are read as well.",
+            gauge,
+            readable,
         ),
         (
             "fasti_deliveries_confirmed_total",
