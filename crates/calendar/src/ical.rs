@@ -198,39 +198,18 @@ pub fn as_read(event: &Object) -> Object {
     file.events.into_iter().next().map(|it| it.1).unwrap_or_default()
 }
 
-/// What another program changed of an event between two readings of it: a JSON Merge Patch (RFC 7396). Members that it
-/// does not know of, and lost, are not changed; nor are those that are derived.
-pub fn changes(before: &Object, after: &Object) -> Object {
+/// Which members of an event another program changed between two readings of it: not those that it does not know of, and
+/// lost, nor those that are derived, nor when it was written.
+pub fn changed<'a>(before: &'a Object, after: &'a Object) -> BTreeSet<&'a str> {
     let without_json = read_back(before);
-    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
-    let mut patch = Object::new();
-    for name in names.into_iter().filter(|name| !DERIVED.contains(&name.as_str())) {
-        let (was, is) = (before.get(name), after.get(name));
-        if was != is && is != without_json.get(name) {
-            patch.insert(name.clone(), difference(was, is));
+    let is_changed = |name: &&str| {
+        let (was, is) = (before.get(*name), after.get(*name));
+        match *name {
+            KEPT => was.map(kept::lasting) != is.map(kept::lasting),
+            name => !DERIVED.contains(&name) && was != is && is != without_json.get(name),
         }
-    }
-    // Its parts belong together. That it was written anew says nothing.
-    if let Some(kept) = after.get(kept::KEPT)
-        && before.get(kept::KEPT).map(kept::lasting) != Some(kept::lasting(kept))
-    {
-        let gone = before.get(kept::KEPT).and_then(Value::as_object).into_iter().flatten();
-        let mut whole: Object = gone.map(|(name, _)| (name.clone(), Value::Null)).collect();
-        whole.extend(kept.as_object().cloned().unwrap_or_default());
-        patch.insert(kept::KEPT.into(), Value::Object(whole));
-    }
-    patch
-}
-
-/// As a merge patch has it.
-fn difference(before: Option<&Value>, after: Option<&Value>) -> Value {
-    let (Some(Value::Object(before)), Some(Value::Object(after))) = (before, after) else {
-        return after.cloned().unwrap_or(Value::Null);
     };
-    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
-    let changed = names.into_iter().filter(|name| before.get(*name) != after.get(*name));
-    let parts = changed.map(|it| (it.clone(), difference(before.get(it), after.get(it))));
-    Value::Object(parts.collect())
+    before.keys().chain(after.keys()).map(String::as_str).filter(is_changed).collect()
 }
 
 /// Writes events and tasks as one file.

@@ -350,29 +350,30 @@ fn what_another_program_changed_is_told_apart_from_what_it_lost() {
     let written = ical::write(&[event.clone()]);
     assert!(written.contains("JSPROP"), "{written}");
     let before = read(&written);
-    let changes = |text: &str| Value::Object(ical::changes(&before, &read(text)));
-    assert_eq!(changes(&written), json!({}));
-    let later = written.replace("DTSTAMP:20240101T000000Z", "DTSTAMP:20240505T000000Z");
-    assert_eq!(changes(&later)["title"], Value::Null);
+    let changed = |text: &str| -> Vec<String> {
+        ical::changed(&before, &read(text)).into_iter().map(str::to_owned).collect()
+    };
+    assert_eq!(changed(&written), [""; 0]);
+    assert_eq!(changed(&written.replace("DTSTAMP:20240101", "DTSTAMP:20240505")), [""; 0]);
     // It drops all lines that it doesn't know.
     let lost: Vec<&str> = written.split("\r\n").filter(|it| !it.contains("JSPROP")).collect();
     let lost = lost.join("\r\n");
     assert!(read(&lost).get("fasti:policy").is_none());
-    let patch = changes(&lost.replace("SUMMARY:Round", "SUMMARY:Circle"));
-    let named = patch.as_object().unwrap().keys().filter(|it| *it != ical::KEPT);
-    assert_eq!(named.collect::<Vec<_>>(), ["title"]);
-    assert_eq!(patch["title"], "Circle");
-    // Members within members.
-    let moved = written.replace("LOCATION:Hall", "LOCATION:Room 1");
-    let patch = changes(&moved);
-    let places = patch["locations"].as_object().unwrap();
-    let name = |it: &Value| it.get("name").cloned();
-    let names: Vec<Value> = places.values().filter_map(name).collect();
-    assert_eq!(names, ["Room 1"]);
-    assert_eq!(patch.get("title"), None);
+    assert_eq!(changed(&lost.replace("SUMMARY:Round", "SUMMARY:Circle")), ["title"]);
+    assert_eq!(changed(&written.replace("LOCATION:Hall", "LOCATION:Room 1")), ["locations"]);
     // What was added and has no meaning in JSCalendar is kept with what was there.
     let added = written.replace("X-APP:1", "X-APP:1\r\nX-OTHER:2");
-    let kept = changes(&added)[ical::KEPT].to_string();
-    assert!(kept.contains("X-APP:1") && kept.contains("X-OTHER:2"), "{kept}");
+    assert_eq!(changed(&added), [ical::KEPT]);
+    // What is taken out of one occurrence.
+    let weekly = written.replace("SUMMARY:Round", "RRULE:FREQ=WEEKLY\r\nSUMMARY:Round");
+    let once = weekly.replace(
+        "END:VCALENDAR",
+        "BEGIN:VEVENT\r\nUID:e1\r\nRECURRENCE-ID:20240108T090000Z\r\nDTSTART:20240108T090000Z\r\n\
+         SUMMARY:Round\r\nEND:VEVENT\r\nEND:VCALENDAR",
+    );
+    let (weekly, once) = (read(&weekly), read(&once));
+    let names = ical::changed(&weekly, &once);
+    assert!(names.contains("recurrenceOverrides"), "{names:?}");
+    assert_eq!(once["recurrenceOverrides"]["2024-01-08T09:00:00"]["locations"], Value::Null);
     assert_eq!(ical::as_read(&before), before);
 }

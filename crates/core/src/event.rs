@@ -258,6 +258,30 @@ pub fn replace(present: &Flat, wanted: &Flat) -> FieldEdits {
     gone.chain(set).collect()
 }
 
+/// Edits of another state of an event, as edits of this one: only what differs, and nothing beside what it can't stand
+/// beside.
+pub fn carried_over(present: &Flat, edits: &FieldEdits) -> FieldEdits {
+    let mut carried = FieldEdits::new();
+    for (path, leaf) in edits {
+        let Some(leaf) = leaf else {
+            if present.contains_key(path) {
+                carried.entry(path.clone()).or_insert(None);
+            }
+            continue;
+        };
+        let above = path.match_indices('/').map(|(at, _)| &path[..at]);
+        let above = above.filter(|it| present.contains_key(*it)).map(str::to_owned);
+        let beneath = under(present, path).map(|(path, _)| path.clone());
+        for other in above.chain(beneath) {
+            carried.entry(other).or_insert(None);
+        }
+        if present.get(path) != Some(leaf) {
+            carried.insert(path.clone(), Some(leaf.clone()));
+        }
+    }
+    carried
+}
+
 /// The edits that a JSON Merge Patch (RFC 7396) makes: only what differs, so that concurrent edits of
 /// other fields survive.
 ///

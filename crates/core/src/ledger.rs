@@ -18,7 +18,7 @@ use crate::booking::Bookings;
 use crate::document::{self, Broken, ChangePlace, Derived, Document};
 use crate::entry::{Entry, Run, Signer, Verifier};
 use crate::graph::{Graph, Index, NextInLog};
-use crate::ids::{EntryHash, LogId, NetworkId, OfficeId};
+use crate::ids::{EntryHash, Incarnation, LogId, NetworkId, OfficeId};
 use crate::removal::{Verdict, understood};
 use crate::roster::{Claim, Ground, Roster};
 use crate::row::{Applied, Release, Row, Standing, Void};
@@ -76,6 +76,8 @@ pub(crate) struct Ledger {
     pub(crate) carefully: bool,
     /// The log that we write.
     pub(crate) own: Option<LogId>,
+    /// The log in which was written last what somebody wrote who did not know all of it.
+    pub(crate) aside: Option<Incarnation>,
     /// When this node was opened: wall clock, milliseconds since 1970.
     pub(crate) opened: i64,
     /// Entries of ours that were written since then, and not here: another node has our key.
@@ -190,6 +192,7 @@ impl Ledger {
             quarantined: BTreeSet::new(),
             carefully: false,
             own: None,
+            aside: None,
             opened: i64::MAX,
             elsewhere: 0,
             unsigned: Vec::new(),

@@ -537,7 +537,9 @@ impl Outbox {
                 let delivery = standing.delivery(source, &subscription, &uid, &slot.owed);
                 let number = self.dice.next();
                 line.launch(number, &delivery);
-                let heads = ledger.latest_of(&uid);
+                // What was approved is not what was said last, and nobody keeps what was known then.
+                let is_latest = !subscription.filter.approved || standing.is_approved_as_is();
+                let heads = if is_latest { ledger.latest_of(&uid) } else { Vec::new() };
                 attempts.push(Attempt { number, subscription, delivery, heads });
             }
         }

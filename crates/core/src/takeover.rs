@@ -3,14 +3,14 @@
 //! once, and are merged, or shown as a conflict, as those of two offices are.
 
 use fasti_calendar::ical;
-use serde_json::Value;
+use serde_json::json;
 
 use crate::calendar::{Context, check_uid};
 use crate::command::{CommandError, Condition, Object, TakeOver};
 use crate::entry::BODY_BYTES_MAX;
 use crate::event::{self, Flat};
 use crate::graph::Index;
-use crate::ids::{EntryHash, Incarnation};
+use crate::ids::{EntryHash, Incarnation, LogId};
 use crate::ledger::{Ledger, TooLarge};
 use crate::views;
 
@@ -23,21 +23,28 @@ impl Ledger {
         aside: Incarnation,
         said: &TakeOver,
     ) -> Result<Vec<EntryHash>, CommandError> {
-        let TakeOver { uid, event, before, .. } = said;
+        let TakeOver { uid, event, before, calendar, .. } = said;
         check_uid(uid)?;
         let present = self.present(uid);
         let Some(view) = &present.view else {
             if let Some(event) = event
                 && !event::takes_no_place(event)
             {
-                self.put(context, uid, event.clone(), &Condition::Always)?;
+                let mut event = event.clone();
+                if let Some(calendar) = calendar {
+                    event.entry("fasti:calendar").or_insert_with(|| json!(calendar));
+                }
+                self.put(context, uid, event, &Condition::Always)?;
             }
             return Ok(self.latest_of(uid));
         };
         let known;
         let (before, heads): (_, Vec<Index>) = match before {
             Some((before, heads)) => {
-                (before, heads.iter().filter_map(|hash| self.graph.index(hash)).collect())
+                let held = heads.iter().filter_map(|hash| self.graph.index(hash));
+                // What was cut off since then must not be built upon: that would make it count again.
+                let counts = |at: &Index| self.history_of(uid).contains(at);
+                (before, held.filter(counts).collect())
             }
             // Two that have the same uid were made at once, as far as anybody knows.
             None => {
@@ -45,23 +52,37 @@ impl Ledger {
                 (&known, Vec::new())
             }
         };
-        let patch = match event {
-            Some(event) => ical::changes(before, event),
-            None => Object::from_iter([(
-                event::status_of(&view.event).to_owned(),
-                Value::from("cancelled"),
-            )]),
+        let wanted = match event {
+            Some(event) => {
+                let mut changed = ical::changed(before, event);
+                // How it is written is no edit where nobody knows who wrote it first.
+                if said.before.is_none() {
+                    changed.remove(ical::KEPT);
+                }
+                let of = |it: &Object| {
+                    let members = it.iter().filter(|it| changed.contains(it.0.as_str()));
+                    event::flatten(&members.map(|(name, it)| (name.clone(), it.clone())).collect())
+                };
+                event::replace(&of(before)?, &of(event)?)
+            }
+            None => {
+                let status = event::status_of(&view.event).to_owned();
+                event::merge_patch(
+                    &Flat::new(),
+                    &Object::from_iter([(status, json!("cancelled"))]),
+                )?
+            }
         };
         let latest = self.latest_of(uid);
         let hashes: Vec<EntryHash> = heads.iter().map(|at| self.graph.node(*at).hash).collect();
         if hashes == latest {
-            self.apply(context, uid, &present, |flat| event::merge_patch(flat, &patch))?;
+            self.apply(context, uid, &present, |flat| Ok(event::carried_over(flat, &wanted)))?;
             return Ok(self.latest_of(uid));
         }
         let deps = self.changes_under(&heads);
         let fields = self.document.fields_at(uid, &deps).unwrap_or_default();
         let flat: Flat = fields.into_iter().map(|(path, (leaf, _))| (path, leaf)).collect();
-        let mut edits = event::merge_patch(&flat, &patch)?;
+        let mut edits = event::carried_over(&flat, &wanted);
         edits.retain(|path, leaf| present.flat.get(path) != leaf.as_ref());
         if edits.is_empty() {
             // What is there is what is here, or older.
@@ -74,6 +95,7 @@ impl Ledger {
         let mut parents: Vec<EntryHash> = admissions.map(|node| node.hash).chain(hashes).collect();
         parents.sort();
         parents.dedup();
+        let aside = self.aside(uid, &heads).unwrap_or(aside);
         let entry = self
             .write_edits_aside(parents, uid, edits, aside, context.time)
             .map_err(|TooLarge(size)| CommandError::TooLarge { size, max: BODY_BYTES_MAX })?;
@@ -82,5 +104,14 @@ impl Ledger {
             self.move_bookings(context, uid, &view.event)?;
         }
         Ok(vec![entry])
+    }
+
+    /// The log that was written aside last, if what stands in it knows of no more changes of the event than these.
+    fn aside(&self, uid: &str, heads: &[Index]) -> Option<Incarnation> {
+        let log = LogId { author: self.office(), incarnation: self.aside? };
+        let tip = [self.graph.index(&self.graph.last(&log)?.hash)?];
+        let knows_more =
+            |at: &Index| self.graph.is_under(*at, &tip) && !self.graph.is_under(*at, heads);
+        (!self.history_of(uid).iter().any(knows_more)).then_some(log.incarnation)
     }
 }

@@ -105,7 +105,8 @@ impl Beside {
         before: Option<(Object, Vec<EntryHash>)>,
     ) -> Result<bool, CommandError> {
         let receipt = serde_json::to_vec(&event.clone().unwrap_or_default()).unwrap();
-        let said = TakeOver { subscription: self.system, uid: uid.into(), event, before, receipt };
+        let (subscription, uid, calendar) = (self.system, uid.into(), Some("office".into()));
+        let said = TakeOver { subscription, uid, event, before, calendar, receipt };
         match self.world.ask(self.denver, Command::TakeOver(said))? {
             Answer::TakenOver(taken) => Ok(taken),
             other => panic!("{other:?}"),
@@ -236,6 +237,7 @@ fn what_is_no_event_is_refused_and_nothing_is_agreed() {
         uid: "new".into(),
         event: None,
         before: None,
+        calendar: None,
         receipt: Vec::new(),
     };
     let refused = it.world.ask(it.denver, Command::TakeOver(unknown));

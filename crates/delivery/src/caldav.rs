@@ -11,7 +11,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use fasti_calendar::{Object, ical};
-use fasti_core::outbox::{Attempt, Delivery, DeliveryState, Outcome, SubscriptionId, Target};
+use fasti_core::entry::BODY_BYTES_MAX;
+use fasti_core::outbox::{
+    Agreed, Attempt, Delivery, DeliveryState, Outcome, SubscriptionId, Target,
+};
 use http_body_util::Full;
 use hyper::header::{AUTHORIZATION, ETAG, HeaderValue, USER_AGENT};
 use hyper::{Response, StatusCode, Uri};
@@ -33,6 +36,10 @@ pub(crate) const EXAMPLE: &str = "caldavs://name:password@cloud.example.org/cale
 
 /// How much of an answer is read: a list of 100,000 events, or some events with what is attached to them.
 const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Of answers that say no more than whether it was written.
+const SHORT_ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// Longest text of an event that is read: what no entry can hold need not be understood.
+const TEXT_BYTES_MAX: usize = 2 * BODY_BYTES_MAX;
 /// Longest part of a name that is taken from the uid.
 const NAME_BYTES_MAX: usize = 120;
 const LOOK_EVERY_S_MAX: u64 = 3600;
@@ -84,6 +91,8 @@ struct There {
 /// What is kept of an event when both sides have it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Receipt {
+    /// On which server, and in which calendar.
+    calendar: String,
     href: String,
     /// None if it was deleted there.
     etag: Option<String>,
@@ -97,10 +106,6 @@ struct Receipt {
 impl Receipt {
     fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).unwrap_or_default()
-    }
-
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        serde_json::from_slice(bytes).ok()
     }
 }
 
@@ -164,10 +169,22 @@ impl CalDav {
         self.there().insert(href.to_owned(), there);
     }
 
+    /// The calendar's name in receipts.
+    fn name(&self) -> String {
+        let authority = self.base.authority().map_or("", |it| it.as_str());
+        format!("{authority}{}", self.collection)
+    }
+
+    /// What was agreed of an event, unless that was in another calendar, where the subscription led before.
+    fn receipt(&self, agreed: &Agreed) -> Option<Receipt> {
+        let receipt: Receipt = serde_json::from_slice(&agreed.receipt).ok()?;
+        (receipt.calendar == self.name()).then_some(receipt)
+    }
+
     /// Whether it is a calendar that we may read.
     pub(crate) async fn test(&self) -> Result<String, String> {
         let ask = GetSupportedComponents::new(&self.collection);
-        let answer = self.ask(&ask).await?;
+        let answer = self.ask(&ask, SHORT_ANSWER_BYTES_MAX).await?;
         let found = self.parsed(&ask, &answer)?;
         match &found.components[..] {
             [] => Err(format!("{} is no calendar", self.collection)),
@@ -192,7 +209,7 @@ impl CalDav {
         delivery: &Delivery,
     ) -> Result<Option<Receipt>, Failure> {
         let agreed = self.memory.agreed(id, &delivery.uid)?;
-        let before = agreed.and_then(|it| Receipt::decode(&it.receipt));
+        let before = agreed.and_then(|it| self.receipt(&it));
         let is_cancelled = delivery.state == DeliveryState::Cancelled;
         let Some(mut before) = before else {
             if is_cancelled {
@@ -201,8 +218,11 @@ impl CalDav {
             let href = self.href(&delivery.uid);
             return self.write(delivery, &href, None, written(delivery)).await.map(Some);
         };
-        if let Some(there) = self.there().get(&before.href) {
-            before.etag.clone_from(&there.etag);
+        match self.there().get(&before.href) {
+            Some(there) if there.uid == delivery.uid => before.etag.clone_from(&there.etag),
+            // Another event is there now.
+            Some(_) => before.etag = None,
+            None => {}
         }
         let text = match delivery.event.contains_key("start") || !is_cancelled {
             true => written(delivery),
@@ -230,8 +250,14 @@ impl CalDav {
         let uid = &delivery.uid;
         let put = PutResource::new(href);
         let answer = match etag {
-            Some(etag) => self.ask(&put.update(&*text, mime_types::CALENDAR, etag)).await?,
-            None => self.ask(&put.create(&*text, mime_types::CALENDAR)).await?,
+            Some(etag) => {
+                let put = put.update(&*text, mime_types::CALENDAR, etag);
+                self.ask(&put, SHORT_ANSWER_BYTES_MAX).await?
+            }
+            None => {
+                let put = put.create(&*text, mime_types::CALENDAR);
+                self.ask(&put, SHORT_ANSWER_BYTES_MAX).await?
+            }
         };
         let status = answer.status;
         if status.is_success() {
@@ -245,8 +271,7 @@ impl CalDav {
                 }
             };
             self.is_there(href, uid, Some(&found.etag));
-            let Found { etag, text } = found;
-            return Ok(Receipt { href: href.to_owned(), etag: Some(etag), text, sent });
+            return Ok(self.agreed_on(href, found, sent));
         }
         let other = matches!(
             status,
@@ -258,13 +283,18 @@ impl CalDav {
                 && is_same(&found.text, &text)
             {
                 self.is_there(href, uid, Some(&found.etag));
-                let Found { etag, text } = found;
-                return Ok(Receipt { href: href.to_owned(), etag: Some(etag), text, sent: None });
+                return Ok(self.agreed_on(href, found, None));
             }
             self.surprise.notify_one();
             return Err(format!("{status}: it was changed there, which is read first").into());
         }
         Err(Failure { reason: explained(&answer), retry_after: answer.retry_after() })
+    }
+
+    fn agreed_on(&self, href: &str, found: Found, sent: Option<String>) -> Receipt {
+        let Found { etag, text } = found;
+        let (calendar, href) = (self.name(), href.to_owned());
+        Receipt { calendar, href, etag: Some(etag), text, sent }
     }
 
     /// Where an event goes that is not there yet.
@@ -281,54 +311,74 @@ impl CalDav {
     }
 
     async fn fetch_one(&self, href: &str) -> Result<Option<Found>, String> {
-        let found = self.fetch([href]).await?;
-        Ok(found.into_iter().find(|it| it.0 == href).and_then(|it| it.1))
+        let found = self.fetch([href]).await.map_err(|it| it.to_string())?;
+        let found = found.into_iter().find(|it| it.0 == href);
+        found.map_or(Ok(None), |it| it.1)
     }
 
     /// What the server has at these paths.
     async fn fetch(
         &self,
         hrefs: impl IntoIterator<Item = &str>,
-    ) -> Result<Vec<(String, Option<Found>)>, String> {
+    ) -> Result<Vec<(String, Result<Option<Found>, String>)>, Trouble> {
         let ask = GetCalendarResources::new(&self.collection).with_hrefs(hrefs);
-        let answer = self.ask(&ask).await?;
+        let answer = self.ask(&ask, ANSWER_BYTES_MAX).await.map_err(Trouble::Away)?;
         let found = self.parsed(&ask, &answer)?.resources.into_iter().map(|it| {
             let found = match it.content {
-                Ok(it) => Some(Found { etag: it.etag, text: it.data }),
-                Err(StatusCode::NOT_FOUND | StatusCode::GONE) => None,
-                Err(status) => return Err(format!("{status} for {}", it.href)),
+                Ok(it) => Ok(Some(Found { etag: it.etag, text: it.data })),
+                Err(StatusCode::NOT_FOUND | StatusCode::GONE) => Ok(None),
+                Err(status) => Err(status.to_string()),
             };
-            Ok((it.href, found))
+            (it.href, found)
         });
-        found.collect()
+        Ok(found.collect())
     }
 
-    async fn ask<R: DavRequest>(&self, ask: &R) -> Result<Answer, String> {
+    async fn ask<R: DavRequest>(&self, ask: &R, bytes_max: usize) -> Result<Answer, String> {
         let request = ask.prepare_request(self.base.clone()).map_err(|error| error.to_string())?;
         let mut request = request.map(|body| Full::new(Bytes::from(body)));
         request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(http::AGENT));
         if let Some(login) = &self.login {
             request.headers_mut().insert(AUTHORIZATION, login.clone());
         }
-        self.http.send(request, ANSWER_BYTES_MAX).await
+        self.http.send(request, bytes_max).await
     }
 
     fn parsed<R: DavRequest<ParseError: std::fmt::Display>>(
         &self,
         ask: &R,
         answer: &Answer,
-    ) -> Result<R::Response, String> {
+    ) -> Result<R::Response, Trouble> {
         if answer.status == StatusCode::NOT_FOUND {
-            return Err(format!("{}: there is no calendar at {}", answer.status, self.collection));
+            let reason = format!("{}: there is no calendar at {}", answer.status, self.collection);
+            return Err(Trouble::Away(reason));
         }
         if !answer.status.is_success() {
-            return Err(explained(answer));
+            return Err(Trouble::Away(explained(answer)));
         }
-        ask.parse_response(&answer.parts(), &answer.body).map_err(|error| error.to_string())
+        let parsed = ask.parse_response(&answer.parts(), &answer.body);
+        parsed.map_err(|error| Trouble::Odd(error.to_string()))
     }
 
     fn look_every(&self) -> Duration {
         Duration::from_secs(self.options.look_every_s)
+    }
+}
+
+/// Why nothing was found out.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    /// The server, or the calendar as a whole, is not there for us.
+    #[error("{0}")]
+    Away(String),
+    /// It answered, and nobody understands what.
+    #[error("{0}")]
+    Odd(String),
+}
+
+impl From<Trouble> for String {
+    fn from(trouble: Trouble) -> Self {
+        trouble.to_string()
     }
 }
 
@@ -392,6 +442,9 @@ pub(crate) fn written(delivery: &Delivery) -> String {
 
 /// The only event in a text.
 fn event_in(text: &str) -> Result<Object, String> {
+    if text.len() > TEXT_BYTES_MAX {
+        return Err(format!("it has {} bytes, and at most {TEXT_BYTES_MAX} are read", text.len()));
+    }
     let mut file = ical::read(text.as_bytes());
     match (file.events.len(), file.problems.first()) {
         (1, _) => Ok(file.events.remove(0).1),
@@ -405,7 +458,9 @@ fn event_in(text: &str) -> Result<Object, String> {
 /// Whether two texts say the same.
 fn is_same(one: &str, other: &str) -> bool {
     match (event_in(one), event_in(other)) {
-        (Ok(one), Ok(other)) => ical::changes(&one, &other).is_empty(),
+        (Ok(one), Ok(other)) => {
+            ical::changed(&one, &other).is_empty() && ical::changed(&other, &one).is_empty()
+        }
         _ => one == other,
     }
 }

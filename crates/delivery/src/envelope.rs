@@ -36,6 +36,10 @@ pub(crate) fn as_told(delivery: &Delivery) -> Map<String, Value> {
     event
 }
 
+pub(crate) fn is_cancelled(event: &Map<String, Value>) -> bool {
+    ["status", "progress"].iter().any(|it| event.get(*it) == Some(&json!("cancelled")))
+}
+
 pub(crate) fn cancel(event: &mut Map<String, Value>) {
     let name = match event.get("@type").and_then(Value::as_str) {
         Some("Task") => "progress",

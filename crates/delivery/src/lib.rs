@@ -275,7 +275,10 @@ impl Deliverer {
     /// Takes note of all subscriptions: reads the systems that are read as well, unless they are paused, and forgets those that
     /// are no more.
     pub fn subscriptions(&self, all: &[Arc<Subscription>]) {
-        self.systems().retain(|id, _| all.iter().any(|it| it.id == *id));
+        let is_same = |id: &SubscriptionId, known: &Known| {
+            all.iter().any(|it| it.id == *id && it.target == known.target)
+        };
+        self.systems().retain(|id, known| is_same(id, known));
         for subscription in all.iter().filter(|it| it.target.scheme().starts_with("caldav")) {
             // What is wrong with it the next attempt will say.
             let Ok(system) = self.system(subscription) else { continue };
@@ -303,12 +306,16 @@ impl Deliverer {
     fn system(&self, subscription: &Subscription) -> Result<Arc<System>, TargetError> {
         let Subscription { id, target, .. } = subscription;
         let mut systems = self.systems();
-        if let Some(known) = systems.get(id).filter(|known| known.target == *target) {
+        let known = systems.get(id);
+        if let Some(known) = known.filter(|known| known.target == *target) {
             return Ok(Arc::clone(&known.system));
         }
-        let system = Arc::new(System::new(target, self.0.reach, &self.0.memory)?);
-        let known = Known { target: target.clone(), system: Arc::clone(&system), reading: None };
-        systems.insert(*id, known);
+        let (target, reading) = (target.clone(), None);
+        let system = Arc::new(System::new(&target, self.0.reach, &self.0.memory)?);
+        // An attempt from before the subscription was changed leaves alone what came after it.
+        if known.is_none() {
+            systems.insert(*id, Known { target, system: Arc::clone(&system), reading });
+        }
         Ok(system)
     }
 

@@ -173,7 +173,7 @@ impl World {
         event.insert(changed.0.into(), changed.1);
         let event = Some(event).filter(|_| !self.dice.chance(0.1));
         let receipt = serde_json::to_vec(&event.clone().unwrap_or_default()).unwrap_or_default();
-        Some(TakeOver { subscription, uid, event, before, receipt })
+        Some(TakeOver { subscription, uid, event, before, calendar: None, receipt })
     }
 
     /// Before everything, or lately.

@@ -545,10 +545,14 @@ fn places(component: &Component, object: &mut Object) {
 
 // ---- Alarms ----
 
+/// So many alarms of a component have a meaning; the rest is kept as it came.
+const ALARMS_MAX: usize = 64;
+
 /// The alarms of a component that have a meaning, by their ids.
 pub(super) fn alarms(component: &Component) -> Vec<(String, &Component, Value)> {
     let mut found: Vec<(String, &Component, Value)> = Vec::new();
-    for alarm in component.components.iter().filter(|it| it.name == "VALARM") {
+    let all = component.components.iter().filter(|it| it.name == "VALARM");
+    for alarm in all.take(ALARMS_MAX) {
         let Some(alert) = alert(alarm) else { continue };
         let said = alarm.line("UID").map(|line| line.value.trim()).filter(|id| is_id(id));
         let value = |name: &str| alarm.line(name).map(|line| line.value.trim()).unwrap_or_default();

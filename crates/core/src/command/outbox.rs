@@ -98,6 +98,8 @@ pub struct TakeOver {
     pub event: Option<Object>,
     /// As both sides had it before, and the heads that were kept with that; none if nobody knows.
     pub before: Option<(Object, Vec<EntryHash>)>,
+    /// The calendar that it belongs to, if it is new here.
+    pub calendar: Option<String>,
     /// See [`Agreed::receipt`](crate::outbox::Agreed::receipt).
     pub receipt: Vec<u8>,
 }

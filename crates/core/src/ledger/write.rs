@@ -107,8 +107,8 @@ impl Ledger {
         self.write_on(parents, log, statement, time)
     }
 
-    /// Writes edits of an event as somebody did who knew of these entries and no others: in a log of their own, as what
-    /// stands in ours knows of all before it. Such logs come of people who edit the same event at once.
+    /// Writes edits of an event as somebody did who knew of these entries and no others: in another log than ours, as
+    /// what stands there knows of all before it.
     pub(crate) fn write_edits_aside(
         &mut self,
         parents: Vec<EntryHash>,
@@ -119,6 +119,7 @@ impl Ledger {
     ) -> Result<EntryHash, TooLarge> {
         // A run is of one log.
         self.seal();
+        self.aside = Some(log);
         let log = LogId { author: self.office(), incarnation: log };
         let hash = self.write_on(parents, log, &edited(uid, edits), time);
         self.seal();

@@ -153,6 +153,11 @@ impl Standing {
         }
     }
 
+    /// Whether what was approved is what stands.
+    pub(super) fn is_approved_as_is(&self) -> bool {
+        self.approval.as_ref().is_some_and(|it| it["changed"] == json!(false))
+    }
+
     /// For one system.
     pub(super) fn delivery(
         &self,
