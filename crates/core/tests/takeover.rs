@@ -20,28 +20,41 @@ struct Beside {
     denver: OfficeId,
     boston: OfficeId,
     system: SubscriptionId,
+    /// It wants nothing but what is approved.
+    approved: bool,
 }
 
 impl Beside {
     fn new() -> Self {
-        let (mut world, offices) = World::of(2);
+        let (world, offices) = World::of(2);
+        let mut beside = Self::without_system(world, offices[0], offices[1]);
+        beside.subscribe();
+        beside.confirm_all();
+        beside
+    }
+
+    /// With the policy, and no system yet.
+    fn without_system(mut world: World, denver: OfficeId, boston: OfficeId) -> Self {
+        world.publish(denver, "YSP", "2030-04-01");
+        world.settle_for(5);
+        Self { world, denver, boston, system: SubscriptionId(0), approved: false }
+    }
+
+    fn subscribe(&mut self) {
         let new = NewSubscription {
             name: "calendar".into(),
             target: Target {
                 url: "caldav://calendar.example/office/".into(),
                 options: "{}".into(),
             },
-            filter: Filter::default(),
-            start: Start::Now,
+            filter: Filter { approved: self.approved, ..Filter::default() },
+            start: Start::Beginning,
             secret: Secret(vec![7; 32]),
         };
-        let subscribed = world.ask(offices[0], Command::Subscribe(new)).unwrap();
-        let Answer::Subscription(view) = subscribed else { panic!("{subscribed:?}") };
-        let (denver, boston, system) = (offices[0], offices[1], view.id);
-        let mut beside = Self { world, denver, boston, system };
-        beside.world.publish(denver, "YSP", "2030-04-01");
-        beside.confirm_all();
-        beside
+        match self.world.ask(self.denver, Command::Subscribe(new)).unwrap() {
+            Answer::Subscription(view) => self.system = view.id,
+            other => panic!("{other:?}"),
+        }
     }
 
     fn attempts(&mut self) -> Vec<Attempt> {
@@ -242,4 +255,108 @@ fn what_is_no_event_is_refused_and_nothing_is_agreed() {
     };
     let refused = it.world.ask(it.denver, Command::TakeOver(unknown));
     assert!(matches!(refused, Err(CommandError::UnknownSystem(_))), "{refused:?}");
+}
+
+#[test]
+fn an_edit_leaves_an_event_in_its_calendar() {
+    let mut it = Beside::new();
+    assert!(it.says(UID, &json!({"title": "Youth sports"})).unwrap());
+    let denver = it.denver;
+    assert_eq!(it.at(denver, UID)["fasti:calendar"], "policies");
+    let made = json!({"@type": "Event", "title": "New", "start": "2030-05-01T09:00:00"});
+    assert!(it.says("new", &made).unwrap());
+    assert_eq!(it.at(denver, "new")["fasti:calendar"], "office");
+}
+
+#[test]
+fn what_is_taken_out_of_one_occurrence_stays_out() {
+    let mut it = Beside::new();
+    let (denver, boston) = (it.denver, it.boston);
+    let series = json!({
+        "@type": "Event", "title": "Round", "start": "2030-05-01T09:00:00", "timeZone": "Etc/UTC",
+        "duration": "PT1H", "description": "Bring figures",
+        "recurrenceRules": [{"@type": "RecurrenceRule", "frequency": "weekly", "count": 4}],
+    });
+    it.world.put(denver, "round", series);
+    it.confirm_all();
+    let once = json!({"2030-05-08T09:00:00": {"description": null, "title": "Short round"}});
+    assert!(it.says("round", &json!({"recurrenceOverrides": once})).unwrap());
+    assert_eq!(it.at(boston, "round")["recurrenceOverrides"], once);
+    let told = it.confirm_all();
+    assert_eq!(told.last().unwrap()["recurrenceOverrides"], once);
+}
+
+/// It made what was cut off count again, as somebody had built upon it.
+#[test]
+fn what_a_removed_member_wrote_does_not_come_back_by_an_edit_of_what_it_was_in() {
+    let (world, offices) = World::of(3);
+    let [founder, denver, other] = offices[..] else { unreachable!() };
+    let mut it = Beside::without_system(world, denver, founder);
+    it.subscribe();
+    it.confirm_all();
+    // The founder does not hear of what is written next.
+    it.world.cut(founder, denver);
+    it.world.cut(founder, other);
+    it.world.patch(other, UID, json!({"title": "A liar's"}));
+    it.confirm_all();
+    assert_eq!(it.agreed(UID).unwrap().0["title"], "A liar's");
+    it.world.ask(founder, Command::Remove { office: other }).unwrap();
+    it.world.link(founder, denver);
+    it.world.settle_for(10);
+    it.refuse_all();
+    assert_ne!(it.at(denver, UID)["title"], "A liar's");
+    assert!(it.says(UID, &json!({"priority": 5})).unwrap());
+    it.world.settle_for(10);
+    for at in [founder, denver] {
+        assert_ne!(it.at(at, UID)["title"], "A liar's");
+        assert_eq!(it.at(at, UID)["priority"], 5);
+    }
+}
+
+#[test]
+fn many_events_that_nobody_agreed_on_are_written_in_one_log() {
+    let mut it = Beside::new();
+    let denver = it.denver;
+    let entries = |it: &Beside| {
+        let rows = it.world.offices[&it.denver].disk.rows.iter();
+        let logs = rows.filter(|row| row.entry.log.author == it.denver).map(|row| row.entry.log);
+        logs.collect::<std::collections::BTreeSet<_>>().len()
+    };
+    let before = entries(&it);
+    for at in 0..20 {
+        let policy = format!("P{at}");
+        it.world.publish(denver, &policy, "2030-04-01");
+        it.confirm_all();
+        let uid = format!("policy-{policy}");
+        let mut there = it.agreed(&uid).unwrap().0;
+        there.insert("title".into(), json!("Another"));
+        assert!(it.takes_over(&uid, Some(there), None).unwrap());
+    }
+    assert_eq!(entries(&it), before + 1);
+    assert_eq!(it.world.conflicts(denver).len(), 20);
+}
+
+/// The edit went on top of what the system had never been told.
+#[test]
+fn an_edit_of_what_was_approved_is_beside_what_was_said_since() {
+    let (world, offices) = World::of(2);
+    let mut it = Beside::without_system(world, offices[0], offices[1]);
+    it.approved = true;
+    let (supersedes, condition) = (Vec::new(), Default::default());
+    let approve = Command::Approve { policy: "YSP".into(), supersedes, condition };
+    it.world.ask(offices[0], approve).unwrap();
+    it.world.patch(offices[1], UID, json!({"title": "Boston's"}));
+    it.world.settle_for(2);
+    it.subscribe();
+    it.confirm_all();
+    assert_eq!(it.agreed(UID).unwrap().0["title"], "YSP");
+    assert!(it.says(UID, &json!({"title": "There"})).unwrap());
+    it.world.settle_for(2);
+    let conflicts = it.world.conflicts(offices[1]);
+    let field = conflicts.iter().find(|it| it.kind == ConflictKind::Field).unwrap();
+    let values: Vec<&Value> = field.values.iter().map(|it| &it.value).collect();
+    assert!(
+        values.contains(&&json!("Boston's")) && values.contains(&&json!("There")),
+        "{values:?}"
+    );
 }

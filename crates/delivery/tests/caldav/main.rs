@@ -330,6 +330,123 @@ async fn what_can_not_be_read_keeps_nothing_else_from_being_read() {
     node.has_problem("a.ics has the same UID").await;
 }
 
+#[tokio::test]
+async fn what_a_list_does_not_have_is_there_until_the_server_says_that_it_is_not() {
+    let omits = Some("b.ics".into());
+    let server = Server::start(Whims { knows_no_sync: true, omits, ..Whims::default() }).await;
+    let mut node = Node::new(&server);
+    for uid in ["a", "b"] {
+        node.confirmed(delivery(uid, 1)).await;
+    }
+    node.reads();
+    node.reads_nothing().await;
+}
+
+#[tokio::test]
+async fn what_is_moved_is_neither_gone_nor_there_twice() {
+    let server = Server::start(Whims::default()).await;
+    let mut node = Node::new(&server);
+    node.confirmed(delivery("a", 1)).await;
+    node.reads();
+    node.reads_nothing().await;
+    let text = server.text("a.ics");
+    server.delete("a.ics");
+    server.put("moved.ics", &text);
+    let said = node.read().await;
+    assert_eq!((said.uid.as_str(), title(&said)), ("a", Some("Version 1")));
+    node.reads_nothing().await;
+    assert_eq!(node.deliverer.problem(ID), None);
+    node.confirmed(delivery("a", 2)).await;
+    assert!(server.text("moved.ics").contains("Version 2"));
+}
+
+#[tokio::test]
+async fn what_was_agreed_in_one_calendar_says_nothing_of_another() {
+    let (old, new) = (Server::start(Whims::default()).await, Server::start(Whims::default()).await);
+    let mut node = Node::new(&old);
+    node.confirmed(delivery("a", 1)).await;
+    let mut node = Node::that_remembers(&new, Arc::clone(&node.agreements));
+    node.reads();
+    node.reads_nothing().await;
+    node.confirmed(delivery("a", 1)).await;
+    assert!(new.text("a.ics").contains("Version 1"));
+}
+
+#[tokio::test]
+async fn a_loss_is_kept_in_mind_until_it_is_put_back() {
+    let server = Server::start(Whims::default()).await;
+    let mut node = Node::new(&server);
+    let uids = ["a", "b", "c", "d", "e", "f"];
+    for uid in uids {
+        node.confirmed(delivery(uid, 1)).await;
+    }
+    node.reads();
+    node.reads_nothing().await;
+    for uid in &uids[..4] {
+        server.delete(&format!("{uid}.ics"));
+    }
+    for _ in 0..4 {
+        let said = node.read().await;
+        assert_eq!(title(&said), Some("Version 1"), "it is not cancelled");
+    }
+    node.has_problem("4 events were gone there at once").await;
+    for uid in ["g", "h", "i", "j", "k"] {
+        node.confirmed(delivery(uid, 1)).await;
+    }
+    let mut node = Node::that_remembers(&server, Arc::clone(&node.agreements));
+    node.reads();
+    node.has_problem("4 events were gone there at once").await;
+    node.reads_nothing().await;
+    for uid in uids {
+        node.confirmed(delivery(uid, 2)).await;
+        assert!(server.text(&format!("{uid}.ics")).contains("Version 2"));
+    }
+    node.reads_nothing().await;
+    assert_eq!(node.deliverer.problem(ID), None);
+}
+
+#[tokio::test]
+async fn another_event_in_the_place_of_one_is_not_written_over() {
+    let server = Server::start(Whims::default()).await;
+    let mut node = Node::new(&server);
+    for uid in ["a", "b", "c"] {
+        node.confirmed(delivery(uid, 1)).await;
+    }
+    node.reads();
+    node.reads_nothing().await;
+    server.edit("a.ics", "UID:a", "UID:theirs");
+    let (gone, new) = (node.read().await, node.read().await);
+    assert_eq!((gone.uid.as_str(), gone.event), ("a", None));
+    assert_eq!((new.uid.as_str(), title(&new)), ("theirs", Some("Version 1")));
+    let refused = node.failure(delivery("a", 2)).await;
+    assert!(refused.contains("412"), "{refused}");
+    assert!(server.text("a.ics").contains("UID:theirs"));
+}
+
+#[tokio::test]
+async fn what_the_server_gives_to_nobody_keeps_nothing_else_from_being_read() {
+    let forbids = Some("private.ics".into());
+    let server = Server::start(Whims { forbids, ..Whims::default() }).await;
+    let mut node = Node::new(&server);
+    for uid in ["a", "b", "z"] {
+        node.confirmed(delivery(uid, 1)).await;
+    }
+    server.put("private.ics", "");
+    let many = format!("SUMMARY:{}", "x".repeat(300_000));
+    server.put(
+        "large.ics",
+        &server.text("a.ics").replace("UID:a", "UID:l").replace("SUMMARY:Version 1", &many),
+    );
+    node.reads();
+    node.has_problem("large.ics can't be taken over: it has 300").await;
+    server.edit("z.ics", "SUMMARY:Version 1", "SUMMARY:Theirs");
+    server.delete("b.ics");
+    let (edited, gone) = (node.read().await, node.read().await);
+    assert_eq!((title(&edited), gone.event), (Some("Theirs"), None));
+    server.delete("large.ics");
+    node.has_problem("private.ics can't be taken over: 403").await;
+}
+
 #[test]
 fn targets_are_checked_before_anything_is_sent() {
     let refused = |url: &str, options| refused(Reach::Any, url, &options);

@@ -25,6 +25,10 @@ pub(crate) struct Whims {
     pub(crate) rewrites: bool,
     /// Of each two answers to the same, the first is an error, and what was written is there.
     pub(crate) loses_answers: bool,
+    /// It lists all but this, as a list that is older than it.
+    pub(crate) omits: Option<String>,
+    /// It gives this to nobody.
+    pub(crate) forbids: Option<String>,
     /// It answers this to everything.
     pub(crate) refuses: Option<(u16, String)>,
 }
@@ -167,6 +171,10 @@ async fn answer(State(calendar): State<Arc<Mutex<Calendar>>>, request: Request) 
             for part in body.split("<D:href>").skip(1) {
                 let href = part.split('<').next().unwrap();
                 let name = href.strip_prefix(COLLECTION).unwrap();
+                if it.whims.forbids.as_deref() == Some(name) {
+                    inside += &missing(name).replace("404 Not Found", "403 Forbidden");
+                    continue;
+                }
                 inside += &match it.resources.get(name) {
                     Some((change, Some(text))) => found(
                         name,
@@ -217,7 +225,8 @@ async fn answer(State(calendar): State<Arc<Mutex<Calendar>>>, request: Request) 
             multistatus(&inside)
         }
         "PROPFIND" => {
-            let there = it.resources.iter().filter(|it| it.1.1.is_some());
+            let omits = |name: &str| it.whims.omits.as_deref() == Some(name);
+            let there = it.resources.iter().filter(|it| it.1.1.is_some() && !omits(it.0));
             let inside: String = there.map(|(name, _)| listed(&it, name)).collect();
             multistatus(&inside)
         }
