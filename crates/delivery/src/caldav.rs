@@ -224,16 +224,19 @@ impl CalDav {
             Some(_) => before.etag = None,
             None => {}
         }
-        let text = match delivery.event.contains_key("start") || !is_cancelled {
-            true => written(delivery),
-            // Those who wrote it don't count any more, and nobody knows what it was.
-            false => cancelled(&before.text),
-        };
+        // Where those who wrote it don't count any more, nobody knows what it was.
+        let is_gone = delivery.event.keys().all(|it| ["@type", "uid", "status"].contains(&&**it));
+        let text = if is_gone { cancelled(&before.text) } else { written(delivery) };
         let nothing_to_do = match before.etag {
             Some(_) => before.sent == Some(hashed(&text)) || is_same(&before.text, &text),
             None => is_cancelled,
         };
         if nothing_to_do {
+            if before.etag.is_none() {
+                // Neither side has it: whatever became of it there, that is as it should be.
+                self.there().remove(&before.href);
+                before.text = cancelled(&before.text);
+            }
             return Ok(Some(before));
         }
         self.write(delivery, &before.href, before.etag.as_deref(), text).await.map(Some)
