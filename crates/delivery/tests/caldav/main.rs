@@ -10,11 +10,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::{delivery, refused};
+use common::{delivery, refused, subscription};
 use fasti_core::Answer;
 use fasti_core::command::TakeOver;
 use fasti_core::outbox::{
-    Agreed, Attempt, Delivery, DeliveryState, Outcome, Secret, Subscription, SubscriptionId, Target,
+    Agreed, Attempt, Delivery, DeliveryState, Outcome, Subscription, SubscriptionId,
 };
 use fasti_delivery::{Deliverer, Memory, Reach, Report};
 use serde_json::json;
@@ -55,22 +55,8 @@ impl Node {
     }
 
     fn that_remembers(server: &Server, agreements: Arc<Agreements>) -> Self {
-        let target = Target {
-            url: format!("caldav://anna:x@{}{COLLECTION}", server.address),
-            options: json!({"look_every_s": 1, "timeout_s": 2}).to_string(),
-        };
-        let subscription = Arc::new(Subscription {
-            id: ID,
-            name: "Calendar".into(),
-            target,
-            filter: Default::default(),
-            secrets: vec![Secret(vec![1; 32])],
-            rotation_ends: 0,
-            created: 0,
-            since: 0,
-            backlog: None,
-            pause: None,
-        });
+        let url = format!("caldav://anna:x@{}{COLLECTION}", server.address);
+        let subscription = subscription(&url, &json!({"look_every_s": 1, "timeout_s": 2}));
         let memory = Arc::clone(&agreements) as Arc<dyn Memory>;
         let (deliverer, reports) = Deliverer::new(Reach::Any, memory);
         Self { subscription, agreements, deliverer, reports }

@@ -114,6 +114,22 @@ fn installed() -> PathBuf {
     fasti_python::environment(&home, &folder().join("requirements.txt"))
 }
 
+/// A subscription that wants all.
+pub(crate) fn subscription(url: &str, options: &Value) -> Arc<Subscription> {
+    Arc::new(Subscription {
+        id: SubscriptionId(7),
+        name: "A system".into(),
+        target: Target { url: url.to_owned(), options: options.to_string() },
+        filter: Default::default(),
+        secrets: vec![Secret(vec![1; 32])],
+        rotation_ends: 0,
+        created: 0,
+        since: 0,
+        backlog: None,
+        pause: None,
+    })
+}
+
 /// A system that is delivered to.
 pub(crate) struct Subscriber {
     pub(crate) subscription: Arc<Subscription>,
@@ -127,20 +143,9 @@ impl Subscriber {
     }
 
     pub(crate) fn within(reach: Reach, url: &str, options: &Value) -> Self {
-        let target = Target { url: url.to_owned(), options: options.to_string() };
-        fasti_delivery::check(&target, reach).unwrap_or_else(|error| panic!("{error}"));
-        let subscription = Arc::new(Subscription {
-            id: SubscriptionId(7),
-            name: "A system".into(),
-            target,
-            filter: Default::default(),
-            secrets: vec![Secret(vec![1; 32])],
-            rotation_ends: 0,
-            created: 0,
-            since: 0,
-            backlog: None,
-            pause: None,
-        });
+        let subscription = subscription(url, options);
+        fasti_delivery::check(&subscription.target, reach)
+            .unwrap_or_else(|error| panic!("{error}"));
         let (deliverer, results) = Deliverer::new(reach, Arc::new(()));
         Self { subscription, deliverer, results }
     }
