@@ -37,11 +37,15 @@ impl World {
 
     /// Keeps Denver's calendar in step.
     fn subscribe(&self) {
+        self.subscribe_at(self.denver());
+    }
+
+    fn subscribe_at(&self, node: &Node) {
         let args =
             ["--option", "look_every_s=1", "--option", "calendar=office", "--from", "beginning"];
         let target = self.radicale.target();
         let args = [&["subscribe", "Calendar", &target][..], &args].concat();
-        fasti().prints(self.denver().dir(), &args);
+        fasti().prints(node.dir(), &args);
     }
 
     /// Edits an event at the core, and there in other words, or deletes it there, while the node beside the calendar is
@@ -294,4 +298,25 @@ fn a_server_that_loses_all_events_cancels_none() {
     world.wait_for("all events there again", || all(&world));
     assert_eq!(event(world.core(), "policy-P3")["status"], "confirmed");
     world.wait_for("the end of the problem", || !shown().contains("were gone there"));
+}
+
+#[test]
+fn two_offices_that_share_one_calendar_make_one_event_of_each() {
+    let world = World::new();
+    for node in &world.cluster.nodes {
+        world.subscribe_at(node);
+    }
+    let (name, uid) = ("policy-YSP.ics", "policy-YSP");
+    world.core().api().publish("YSP", "2030-04-01", "Youth sports").unwrap();
+    world.wait_there("the policy", name, |it| it.contains("SUMMARY:Youth sports"));
+    world.is_quiet(name);
+    let edited = world.there(name).replace("SUMMARY:Youth sports", "SUMMARY:Sports");
+    world.radicale.write(name, &edited).unwrap();
+    world.wait_for("the edit", || event(world.core(), uid)["title"] == "Sports");
+    world.is_quiet(name);
+    assert_eq!(world.core().api().get("/v1/conflicts").unwrap()["conflicts"], json!([]));
+    for node in &world.cluster.nodes {
+        let shown = fasti().prints(node.dir(), &["subscriptions", "show", "Calendar"]);
+        assert!(!shown.contains("problem"), "{shown}");
+    }
 }
