@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use crate::collection::is_calendar;
 use crate::command::{Command, CommandError, Condition, EventView, Object, Written};
 use crate::document::Hash;
 use crate::entry::BODY_BYTES_MAX;
@@ -234,11 +235,15 @@ impl Ledger {
 /// Commands that write need a member.
 pub(crate) fn writes(command: &Command) -> bool {
     match command {
+        Command::By { command, .. } => writes(command),
         Command::Publish(_)
         | Command::Put { .. }
         | Command::Patch { .. }
         | Command::Cancel { .. }
         | Command::TakeOver(_)
+        | Command::Save(_)
+        | Command::Discard { .. }
+        | Command::EditCalendar { .. }
         | Command::Resolve { .. }
         | Command::Invite(_)
         | Command::Admit(_)
@@ -254,6 +259,8 @@ pub(crate) fn writes(command: &Command) -> bool {
         | Command::CancelBooking { .. } => true,
         Command::Event { .. }
         | Command::Events(_)
+        | Command::Changes { .. }
+        | Command::Departed { .. }
         | Command::Conflicts
         | Command::Agenda(_)
         | Command::Policy { .. }
@@ -296,7 +303,7 @@ fn nested(path: &str, value: Value) -> Object {
 }
 
 pub(crate) fn check_uid(uid: &str) -> Result<(), CommandError> {
-    if event::is_uid(uid) {
+    if event::is_uid(uid) && !is_calendar(uid) {
         Ok(())
     } else {
         Err(invalid(

@@ -13,11 +13,13 @@ pub use outbox::{
     DeliveriesQuery, DeliveryStatus, DeliveryView, OfficeReach, ReachView, Replay, Replayed,
     SubscriptionView, SystemReach, SystemStatus, SystemView, TakeOver, UnconfirmedView,
 };
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::collection::Place;
 use crate::ids::{EntryHash, NetworkId, OfficeId, ResourceId};
 use crate::outbox::{Delivery, NewSubscription, Subscription, SubscriptionEdit};
 use crate::policy::PolicyEvent;
@@ -30,6 +32,13 @@ pub type Object = Map<String, Value>;
 /// What is asked of the core.
 #[derive(Clone, Debug)]
 pub enum Command {
+    /// What one of this office's people asks, who is named in what is written: the same, and its answer.
+    By {
+        /// See [`crate::entry::Link::person`].
+        person: String,
+        /// What is asked.
+        command: Box<Command>,
+    },
     /// Publish policy events: one change each, in order, answered together with
     /// [`Reply::Published`]. If one can't be published the others still are.
     Publish(Vec<PolicyEvent>),
@@ -57,6 +66,36 @@ pub enum Command {
         uid: String,
         /// When to write at all.
         condition: Condition,
+    },
+    /// Write what somebody's calendar app says of an event. Answered with [`Answer::Written`].
+    Save(Save),
+    /// Cancel an event, and take it out of its calendar. Answered with [`Answer::Written`].
+    Discard {
+        /// Which.
+        uid: String,
+        /// When to write at all.
+        condition: Condition,
+    },
+    /// Say what a calendar is called, its color and the like. Answered with [`Answer::Written`].
+    EditCalendar {
+        /// Its id.
+        calendar: String,
+        /// A JSON Merge Patch of a Group (RFC 8984, 5.3); none if the calendar is to be no more.
+        patch: Option<Object>,
+    },
+    /// What changed since. Answered with [`Answer::Changes`].
+    Changes {
+        /// The index of the first entry of the local log that counts.
+        since: u64,
+        /// How many at most, if they are of several entries.
+        limit: usize,
+    },
+    /// What left a calendar since. Answered with [`Answer::Departed`].
+    Departed {
+        /// Its id.
+        calendar: String,
+        /// The index of the first entry of the local log that counts.
+        since: u64,
     },
     /// Write what an external system says of an event. Answered with [`Answer::TakenOver`].
     TakeOver(TakeOver),
@@ -222,6 +261,19 @@ pub enum Condition {
     Matches(Vec<String>),
 }
 
+/// An event as a calendar app has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Save {
+    /// Which.
+    pub uid: String,
+    /// As [`fasti_calendar::ical::read`] gives it.
+    pub event: Object,
+    /// Where it is to be.
+    pub place: Place,
+    /// When to write at all. What was taken out of its calendar is absent.
+    pub condition: Condition,
+}
+
 /// Which events to list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EventsQuery {
@@ -324,6 +376,19 @@ pub enum Answer {
         /// Whether there are, or may be, more.
         more: bool,
     },
+    /// As asked.
+    Changes {
+        /// In the order of their last changes.
+        changes: Vec<ChangedView>,
+        /// Whether there are more.
+        more: bool,
+        /// The index that the next entry will have.
+        end: u64,
+        /// Indices stand for what they stood for before as long as this is the same.
+        numbering: u64,
+    },
+    /// As asked: the names.
+    Departed(BTreeSet<String>),
     /// As it stands now.
     Policy(Box<PolicyView>),
     /// As asked.
@@ -398,6 +463,28 @@ pub struct EventView {
     pub etag: String,
     /// JSCalendar.
     pub event: Object,
+}
+
+/// What changed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChangedView {
+    /// The index of the last entry that changed it.
+    pub at: u64,
+    /// Where it is; none if it is in no calendar.
+    pub place: Option<Place>,
+    /// Which calendar it tells of, if it is no event.
+    pub calendar: Option<CalendarView>,
+    /// As it stands.
+    pub view: EventView,
+}
+
+/// Which calendar is told of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CalendarView {
+    /// Its id.
+    pub id: String,
+    /// Somebody said that it is no more.
+    pub is_removed: bool,
 }
 
 /// One occurrence of an event.
@@ -484,6 +571,9 @@ pub struct SignatureView {
     pub office: OfficeId,
     /// Its name.
     pub name: String,
+    /// Who of its people, if the office says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub person: Option<String>,
     /// When, by its clock (milliseconds since 1970).
     pub time: i64,
     /// In which entry.

@@ -310,8 +310,9 @@ impl Ledger {
     pub(crate) fn conflict_value(&self, at: Index, value: Value, what: &str) -> ConflictValue {
         let node = self.graph.node(at);
         let office = self.graph.log_of(node).author;
-        let (time, entry, name) = (node.time, node.hash, views::name(self, &office));
-        ConflictValue { value, what: what.to_owned(), office, name, time, entry }
+        let by = views::signature(self, office, node);
+        let (name, person, time, entry) = (by.name, by.person, by.time, by.entry);
+        ConflictValue { value, what: what.to_owned(), office, name, person, time, entry }
     }
 
     // ---- Deciding ----

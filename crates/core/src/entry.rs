@@ -19,6 +19,9 @@ pub const RULES: u8 = 1;
 /// fields of a paragraph each fits.
 pub const BODY_BYTES_MAX: usize = 128 * 1024;
 
+/// Longest name of a person in bytes.
+pub const PERSON_BYTES_MAX: usize = 64;
+
 /// Most parents of an entry: one for each log that may be concurrent, far above any network's size.
 pub const PARENTS_MAX: usize = 4096;
 
@@ -43,6 +46,9 @@ pub struct Link {
     /// The author's wall clock, milliseconds since 1970. Shown to people; decides nothing but whether
     /// a ticket had expired.
     pub time: i64,
+    /// Who of the author's people asked for it; empty where it was a program, or whoever runs the node. The author's
+    /// word for it is all that there is.
+    pub person: String,
     /// What the body is: see [`crate::statement::Kind`].
     pub kind: u16,
     /// The encoded statement or change.
@@ -147,6 +153,9 @@ impl Run {
             if link.body.len() > BODY_BYTES_MAX {
                 return Err("an entry's body is too large");
             }
+            if !is_person(&link.person) {
+                return Err("an entry's person has no name for people");
+            }
             if link.parents.len() > PARENTS_MAX {
                 return Err("an entry has too many parents");
             }
@@ -172,6 +181,11 @@ impl Run {
     }
 }
 
+/// Whether a text can name a person, or nobody.
+pub fn is_person(name: &str) -> bool {
+    name.len() <= PERSON_BYTES_MAX && !name.chars().any(char::is_control)
+}
+
 /// A set of runs that is taken whole or not at all: what an author wrote in one step, or one chunk of
 /// anti-entropy. Because every run in it ends with a signature, a holder can always pass on what it
 /// holds (see [`crate::log`]).
@@ -183,7 +197,9 @@ pub(crate) fn check_bundle(bundle: &[Run]) -> Result<(), &'static str> {
     if links().count() > ENTRIES_MAX {
         return Err("a bundle of too many entries");
     }
-    let bytes: usize = links().map(|link| link.body.len() + 32 * link.parents.len() + 24).sum();
+    let bytes: usize = links()
+        .map(|link| link.body.len() + link.person.len() + 32 * link.parents.len() + 24)
+        .sum();
     if bytes + 200 * bundle.len() > BUNDLE_BYTES_MAX {
         return Err("a bundle of too many bytes");
     }

@@ -26,6 +26,8 @@ pub(crate) struct Node {
     pub(crate) parents: Box<[Index]>,
     /// Milliseconds since 1970, by the author's clock.
     pub(crate) time: i64,
+    /// Who of the author's people asked for it, if it was one of them.
+    pub(crate) person: Option<Box<str>>,
     pub(crate) standing: Standing,
     /// For applied changes: hash and highest operation counter.
     pub(crate) change: Option<(Hash, u64)>,
@@ -223,6 +225,9 @@ impl Graph {
             seq,
             parents,
             time: row.entry.link.time,
+            person: Some(row.entry.link.person.as_str())
+                .filter(|it| !it.is_empty())
+                .map(Into::into),
             standing: row.standing,
             change: None,
         });

@@ -49,7 +49,11 @@ pub(crate) struct Ledger {
     /// Histories beside others of which an admin said that they were looked into.
     pub(crate) reviewed: BTreeSet<EntryHash>,
     /// The entries that changed each event.
-    pub(crate) history: BTreeMap<Box<str>, Vec<Index>>,
+    pub(crate) history: BTreeMap<Arc<str>, Vec<Index>>,
+    /// The events by the last of these.
+    pub(crate) latest: BTreeSet<(Index, Arc<str>)>,
+    /// See [`Write::Numbering`].
+    pub(crate) numbering: u64,
     /// Something came that changes what earlier entries count for (a fork, a removal): nothing is judged any
     /// more, and all is to be judged anew from the disk.
     pub(crate) stale: bool,
@@ -78,6 +82,8 @@ pub(crate) struct Ledger {
     pub(crate) own: Option<LogId>,
     /// The log in which was written last what somebody wrote who did not know all of it.
     pub(crate) aside: Option<Incarnation>,
+    /// Whose command is being carried out: of what is written meanwhile, and nothing else.
+    pub(crate) person: String,
     /// When this node was opened: wall clock, milliseconds since 1970.
     pub(crate) opened: i64,
     /// Entries of ours that were written since then, and not here: another node has our key.
@@ -180,6 +186,8 @@ impl Ledger {
             watched: BTreeSet::new(),
             reviewed: BTreeSet::new(),
             history: BTreeMap::new(),
+            latest: BTreeSet::new(),
+            numbering: 0,
             stale: false,
             judging_due: false,
             takes_forks: true,
@@ -193,6 +201,7 @@ impl Ledger {
             carefully: false,
             own: None,
             aside: None,
+            person: String::new(),
             opened: i64::MAX,
             elsewhere: 0,
             unsigned: Vec::new(),
@@ -211,6 +220,11 @@ impl Ledger {
     }
 
     // ---- Opening ----
+
+    pub(crate) fn number_anew(&mut self, numbering: u64) {
+        self.numbering = numbering;
+        self.writes.push(Write::Numbering(numbering));
+    }
 
     /// Takes a stored row; its change goes into the document unless the snapshot has it. Afterwards the ledger may
     /// be stale.
@@ -384,7 +398,13 @@ impl Ledger {
             return index;
         }
         for uid in row.applied.iter().flat_map(|it| &it.uids) {
-            self.history.entry(uid.as_str().into()).or_default().push(index);
+            let uid_held: Arc<str> = uid.as_str().into();
+            let history = self.history.entry(Arc::clone(&uid_held)).or_default();
+            if let Some(before) = history.last() {
+                self.latest.remove(&(*before, Arc::clone(&uid_held)));
+            }
+            history.push(index);
+            self.latest.insert((index, uid_held));
             if self.approvals.knows(uid) {
                 self.watched.insert(uid.clone());
             }

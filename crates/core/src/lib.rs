@@ -40,6 +40,7 @@ mod board;
 mod booking;
 mod calendar;
 mod codec;
+pub mod collection;
 pub mod command;
 mod conflict;
 mod document;

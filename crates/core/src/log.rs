@@ -75,7 +75,8 @@ impl Chunks {
 }
 
 fn row_bytes(row: &Row) -> usize {
-    row.entry.link.body.len() + 32 * row.entry.link.parents.len() + ENTRY_BYTES
+    let link = &row.entry.link;
+    link.body.len() + link.person.len() + 32 * link.parents.len() + ENTRY_BYTES
 }
 
 /// Makes runs of rows: one for each chain of entries. Each chain's last row must be signed.

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use crate::calendar::{self, Context};
 use crate::command::{Answer, BookingsQuery, Command, CommandError, Condition, Reply};
 use crate::document::Document;
-use crate::entry::{Ed25519, Entry, Link, RULES, Signer, Verifier, first_prev};
+use crate::entry::{
+    Ed25519, Entry, Link, PERSON_BYTES_MAX, RULES, Signer, Verifier, first_prev, is_person,
+};
 use crate::gossip::Gossip;
 use crate::graph::Index;
 use crate::ids::{Digest, Incarnation, LogId, NetworkId, OfficeId, ResourceId, TicketId};
@@ -175,7 +177,8 @@ pub fn found(
     let log =
         LogId { author: signer.office(), incarnation: Incarnation(u64::from_be_bytes(first)) };
     let (kind, body) = Statement::Found(found).encode();
-    let link = Link { rules: RULES, parents: Vec::new(), time: wall, kind, body };
+    let link =
+        Link { rules: RULES, parents: Vec::new(), time: wall, person: String::new(), kind, body };
     let entry = Entry { log, seq: 1, prev: first_prev(None), link };
     let hash = entry.hash();
     let signature = Some(signer.sign(&hash.0));
@@ -238,6 +241,12 @@ impl Core {
             ledger.conflicts = stored.conflicts.iter().cloned().collect();
         } else {
             ledger = judge_again(new_ledger, &stored, &rows)?;
+        }
+        // What was judged anew changed without an entry.
+        let numbering = stored.numbering.filter(|_| reloaded);
+        match numbering {
+            Some(numbering) => ledger.numbering = numbering,
+            None => ledger.number_anew(Dice(dice.0.rotate_left(32)).next()),
         }
         ledger.own =
             stored.incarnation.map(|incarnation| LogId { author: ledger.office(), incarnation });
@@ -617,6 +626,18 @@ impl Core {
         }
         let context = Context { fresh: self.fresh, time: now.wall };
         match command {
+            Command::By { person, command } => {
+                if !is_person(&person) {
+                    let problem = format!(
+                        "a person's name is at most {PERSON_BYTES_MAX} bytes without control characters"
+                    );
+                    return Err(CommandError::Invalid { path: "person".into(), problem });
+                }
+                ledger.person = person;
+                let answer = self.answer(now, *command);
+                self.ledger.person.clear();
+                answer
+            }
             Command::Publish(policies) => {
                 let publish = |policy| ledger.publish(context, policy);
                 Ok(Answer::Published(policies.iter().map(publish).collect()))
@@ -629,6 +650,21 @@ impl Core {
             }
             Command::Cancel { uid, condition } => {
                 ledger.cancel(context, &uid, &condition).map(Answer::Written)
+            }
+            Command::Save(said) => ledger.save(context, said).map(Answer::Written),
+            Command::Discard { uid, condition } => {
+                ledger.discard(context, &uid, &condition).map(Answer::Written)
+            }
+            Command::EditCalendar { calendar, patch } => {
+                ledger.edit_calendar(context, &calendar, patch).map(Answer::Written)
+            }
+            Command::Changes { since, limit } => {
+                let (changes, more) = ledger.changes(since, limit);
+                let (end, numbering) = (u64::from(ledger.graph.len()), ledger.numbering);
+                Ok(Answer::Changes { changes, more, end, numbering })
+            }
+            Command::Departed { calendar, since } => {
+                Ok(Answer::Departed(ledger.departed(&calendar, since)))
             }
             Command::TakeOver(it) => {
                 let may = self.outbox.may_take_over(it.subscription, &it.uid)?;

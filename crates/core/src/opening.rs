@@ -26,6 +26,8 @@ pub struct Stored {
     pub forks: Vec<(LogId, u64)>,
     /// Whether all entries are to be judged again: see [`Write::JudgeAgain`].
     pub judge_again: bool,
+    /// See [`Write::Numbering`].
+    pub numbering: Option<u64>,
     /// Subscriptions and what is owed to them.
     pub outbox: StoredOutbox,
     /// Not from the disk: what [`Effect::Reopen`] said, when the node goes on with the same disk.

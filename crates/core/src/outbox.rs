@@ -34,6 +34,7 @@ pub use self::subscription::{
     Backlog, Filter, NewSubscription, Pause, SUBSCRIPTIONS_MAX, Secret, Start, Subscription,
     SubscriptionEdit, SubscriptionId, Target,
 };
+use crate::collection::is_calendar;
 use crate::command::{CommandError, TakeOver};
 use crate::gossip::Gossip;
 use crate::graph::Index;
@@ -305,9 +306,10 @@ impl Outbox {
             return;
         }
         // Whether what is approved changed.
-        let mut changed: BTreeMap<&String, bool> = rejudged.iter().map(|it| (it, true)).collect();
+        let mut changed: BTreeMap<&String, bool> =
+            rejudged.iter().filter(|uid| !is_calendar(uid)).map(|it| (it, true)).collect();
         for entry in appended {
-            for uid in &entry.uids {
+            for uid in entry.uids.iter().filter(|uid| !is_calendar(uid)) {
                 *changed.entry(uid).or_default() |=
                     ledger.approvals.is_decision(uid, entry.index as Index);
             }
@@ -346,7 +348,8 @@ impl Outbox {
 
     /// All is to be judged again, and nobody can say what has changed: each system is owed a look at it afterwards.
     fn note_unseen(&mut self, now: Now, appended: &[Appended]) {
-        for uid in appended.iter().flat_map(|entry| &entry.uids) {
+        let uids = appended.iter().flat_map(|entry| &entry.uids);
+        for uid in uids.filter(|uid| !is_calendar(uid)) {
             self.version = self.next_version(now);
             for (id, line) in &mut self.lines {
                 let mut owed = Owed::new(self.version, UNSEEN, now.wall);

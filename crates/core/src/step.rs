@@ -39,6 +39,9 @@ pub enum Write {
     },
     /// The incarnation under which this node writes.
     Incarnation(Incarnation),
+    /// Indices of the local log stand for what they stood for before as long as this is the same. A copy of the disk, or
+    /// a backup, has none.
+    Numbering(u64),
     /// An author signed two different entries for one place. Both are in the log.
     Fork {
         /// Which log.
@@ -153,6 +156,8 @@ pub struct Appended {
     pub author: OfficeId,
     /// When, by the author's clock (milliseconds since 1970).
     pub time: i64,
+    /// Who of its author's people asked for it; empty for none of them.
+    pub person: String,
     /// The uids of the events that it touched, or says something of.
     pub uids: Vec<String>,
 }
@@ -172,6 +177,7 @@ impl Appended {
             hash: row.hash,
             author: row.entry.log.author,
             time: row.entry.link.time,
+            person: row.entry.link.person.clone(),
             uids,
         }
     }

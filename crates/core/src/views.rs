@@ -10,6 +10,7 @@ use automerge::ObjId as ExId;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::collection::is_calendar;
 use crate::command::{
     Deliveries, EventView, EventsQuery, FormerMemberView, MemberView, Object, SignatureView,
     StatusView,
@@ -75,7 +76,7 @@ pub(crate) fn events(ledger: &Ledger, query: &EventsQuery) -> (Vec<EventView>, b
     let limit = query.limit.clamp(1, PAGE_MAX);
     let mut page = Vec::new();
     for uid in ledger.document.uids() {
-        if query.after.as_ref().is_some_and(|after| uid <= *after) {
+        if is_calendar(&uid) || query.after.as_ref().is_some_and(|after| uid <= *after) {
             continue;
         }
         let Some(view) = event(ledger, &uid) else { continue };
@@ -96,7 +97,13 @@ pub(crate) fn events(ledger: &Ledger, query: &EventsQuery) -> (Vec<EventView>, b
 
 /// Who wrote an entry.
 pub(crate) fn signature(ledger: &Ledger, office: OfficeId, node: &Node) -> SignatureView {
-    SignatureView { office, name: name(ledger, &office), time: node.time, entry: node.hash }
+    SignatureView {
+        office,
+        name: name(ledger, &office),
+        person: node.person.as_deref().map(str::to_owned),
+        time: node.time,
+        entry: node.hash,
+    }
 }
 
 pub(crate) fn name(ledger: &Ledger, office: &OfficeId) -> String {

@@ -2,6 +2,7 @@
 //! People may do what an office may; members, users and faults are the operator's alone.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
@@ -22,10 +23,21 @@ use crate::routes::Door;
 pub(crate) struct Peer(pub(crate) IpAddr);
 
 /// Who asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Caller {
     Operator,
-    Person,
+    /// By name.
+    Person(Arc<str>),
+}
+
+tokio::task_local! {
+    /// Whose request is being answered: so that no route can forget to say on whose behalf it writes.
+    static PERSON: Arc<str>;
+}
+
+/// The person whose request is being answered, if it is one's.
+pub(crate) fn person() -> Option<Arc<str>> {
+    PERSON.try_with(Arc::clone).ok()
 }
 
 /// Lets the operator through, and people.
@@ -43,23 +55,26 @@ pub(crate) async fn require_operator(
     request: Request,
     next: Next,
 ) -> Response {
-    pass(&door, request, next, |caller| caller == Caller::Operator).await
+    pass(&door, request, next, |caller| *caller == Caller::Operator).await
 }
 
 async fn pass(
     door: &Door,
     mut request: Request,
     next: Next,
-    may: impl FnOnce(Caller) -> bool,
+    may: impl FnOnce(&Caller) -> bool,
 ) -> Response {
     let source = source(door, &request);
     let caller = identify(door, request.headers(), source).await;
     // Nothing behind this has a use for it, and what isn't there is never logged.
     request.headers_mut().remove(header::AUTHORIZATION);
     let mut response = match caller {
-        Ok(caller) if may(caller) => {
-            request.extensions_mut().insert(caller);
-            next.run(request).await
+        Ok(caller) if may(&caller) => {
+            request.extensions_mut().insert(caller.clone());
+            match caller {
+                Caller::Operator => next.run(request).await,
+                Caller::Person(name) => PERSON.scope(name, next.run(request)).await,
+            }
         }
         Ok(_) => {
             let detail = "this is for whoever runs the node: use the token in node.json in its folder, or the command line there";
@@ -90,8 +105,8 @@ async fn identify(door: &Door, headers: &HeaderMap, source: Source) -> Result<Ca
     let Some((name, password)) = basic else {
         return Err(refused("neither a token nor a name with a password can be read from it"));
     };
-    match door.people.check(name, &password, source).await {
-        Verdict::Right => Ok(Caller::Person),
+    match door.people.check(name.clone(), &password, source).await {
+        Verdict::Right => Ok(Caller::Person(name.into())),
         Verdict::Wrong => Err(refused("there is no user with this name and password")),
         Verdict::Wait(wait) => Err(too_often(wait)),
         Verdict::Busy => {

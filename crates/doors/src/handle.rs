@@ -14,6 +14,8 @@ use fasti_core::{Answer, Command, CommandError, OfficeId, Reply};
 use serde_json::Value;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+use crate::auth;
+
 /// Commands that wait for the core before callers have to: enough to fill a group commit many times
 /// over, and few enough that the last one waits for less than a second.
 const REQUESTS_MAX: usize = 1024;
@@ -195,11 +197,15 @@ impl Handle {
         (handle, CoreEnd { requests, appended })
     }
 
-    /// Asks the core, waiting for room in its queue if need be.
+    /// Asks the core, on behalf of the person whose request is being answered, waiting for room in its queue if need be.
     ///
     /// # Errors
     /// The core's, or [`CommandError::Unavailable`] if it is gone.
     pub async fn ask(&self, command: Command) -> Result<Answer, CommandError> {
+        let command = match auth::person() {
+            Some(person) => Command::By { person: (*person).into(), command: Box::new(command) },
+            None => command,
+        };
         let (reply, answer) = oneshot::channel();
         if self.requests.send(Request { command, reply }).await.is_err() {
             return Err(CommandError::Unavailable("it is stopping; nothing was done".into()));

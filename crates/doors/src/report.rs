@@ -208,6 +208,14 @@ fn changes(policy: &PolicyReport) -> Vec<String> {
         .collect()
 }
 
+/// An office, and who of its people.
+fn signer(by: &SignatureView) -> String {
+    match &by.person {
+        Some(person) => format!("{} ({person})", by.name),
+        None => by.name.clone(),
+    }
+}
+
 /// Those whose proposals wait for a decision.
 fn proposals(policy: &PolicyReport) -> impl Iterator<Item = &SignatureView> {
     policy.policy.proposed.iter().flat_map(|version| &version.by)
@@ -244,7 +252,7 @@ pub fn text(report: &ReportView) -> String {
                     out,
                     "  approved  version {} by {} at {}",
                     version.version,
-                    by.name,
+                    signer(by),
                     utc(by.time)
                 );
                 let _ = writeln!(out, "  key       {}", by.office);
@@ -255,7 +263,7 @@ pub fn text(report: &ReportView) -> String {
             wrap(&mut out, "  replaced  ", &format!("by {by}"));
         }
         for by in proposals(policy) {
-            wrap(&mut out, "  proposed  ", &format!("by {} at {}", by.name, utc(by.time)));
+            wrap(&mut out, "  proposed  ", &format!("by {} at {}", signer(by), utc(by.time)));
         }
         for change in changes(policy) {
             wrap(&mut out, "  changed   ", &change);
@@ -263,7 +271,7 @@ pub fn text(report: &ReportView) -> String {
         for written in &policy.written {
             let (by, fields) =
                 (&written.by, field_names(written.fields.iter().map(String::as_str)));
-            let line = format!("by {} at {}: {fields}", by.name, utc(by.time));
+            let line = format!("by {} at {}: {fields}", signer(by), utc(by.time));
             wrap(&mut out, "  written   ", &line);
         }
         if policy.holders.is_empty() {
@@ -340,7 +348,7 @@ fn csv(report: &ReportView) -> String {
             content(policy, "title").to_owned(),
             day(policy, "start").to_owned(),
             day(policy, "end").to_owned(),
-            by.map(|by| by.name.clone()).unwrap_or_default(),
+            by.map(signer).unwrap_or_default(),
             by.map(|by| by.office.to_string()).unwrap_or_default(),
             by.map(|by| utc(by.time)).unwrap_or_default(),
             by.map(|by| by.entry.to_string()).unwrap_or_default(),
@@ -440,7 +448,7 @@ fn html_policy(out: &mut String, policy: &PolicyReport) {
             let _ = writeln!(
                 out,
                 "<p>Approved by {} at {}, version {}<br><code>key {}</code><br><code>entry {}</code></p>",
-                escaped(&by.name),
+                escaped(&signer(by)),
                 utc(by.time),
                 version.version,
                 by.office,
@@ -452,14 +460,14 @@ fn html_policy(out: &mut String, policy: &PolicyReport) {
         let _ = writeln!(out, "<p>Superseded by {}</p>", escaped(by));
     }
     for by in proposals(policy) {
-        let _ = writeln!(out, "<p>Proposed by {} at {}</p>", escaped(&by.name), utc(by.time));
+        let _ = writeln!(out, "<p>Proposed by {} at {}</p>", escaped(&signer(by)), utc(by.time));
     }
     for change in changes(policy) {
         let _ = writeln!(out, "<p class=\"missing\">Changed since: {}</p>", escaped(&change));
     }
     for written in &policy.written {
         let fields = escaped(&field_names(written.fields.iter().map(String::as_str)));
-        let (name, at) = (escaped(&written.by.name), utc(written.by.time));
+        let (name, at) = (escaped(&signer(&written.by)), utc(written.by.time));
         let _ = writeln!(out, "<p>Written by {name} at {at}: {fields}</p>");
     }
     if !policy.holders.is_empty() {

@@ -89,7 +89,7 @@ pub(crate) async fn stream(
     let end = async move {
         tokio::select! {
             _ = stopping.wait_for(|stopping| *stopping) => {}
-            _ = removals.changed(), if caller == Caller::Person => {}
+            _ = removals.changed(), if caller != Caller::Operator => {}
         }
     };
     let messages = futures::stream::unfold(follower, |mut follower| async {
@@ -238,12 +238,15 @@ impl Follower {
 }
 
 fn entry_message(entry: &Appended) -> Event {
-    let data = json!({
+    let mut data = json!({
         "index": entry.index,
         "entry": entry.hash.to_string(),
         "office": entry.author.to_string(),
         "time": entry.time,
         "uids": entry.uids,
     });
+    if !entry.person.is_empty() {
+        data["person"] = json!(entry.person);
+    }
     Event::default().event("entry").id(entry.index.to_string()).data(data.to_string())
 }

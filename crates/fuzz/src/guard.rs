@@ -182,7 +182,14 @@ fn written(acts: Vec<Act>, network: &Network) -> Vec<(Bundle, Then)> {
         }
         parents.sort();
         parents.dedup();
-        let mut link = Link { rules: RULES, parents, time: START + at as i64 * 1000, kind, body };
+        let mut link = Link {
+            rules: RULES,
+            parents,
+            time: START + at as i64 * 1000,
+            person: String::new(),
+            kind,
+            body,
+        };
         match how {
             How::AtTime(time) => link.time = time,
             How::UnderRules(rules) => link.rules = rules,

@@ -143,7 +143,14 @@ fn mutated(dice: &mut Dice, history: &History, network: &Network, author: u8, at
         (0..1 + dice.roll(2)).map(|_| history.known(dice.roll(8))).collect();
     parents.sort();
     parents.dedup();
-    let mut link = Link { rules: RULES, parents, time: START + at as i64 * 1000, kind, body };
+    let mut link = Link {
+        rules: RULES,
+        parents,
+        time: START + at as i64 * 1000,
+        person: String::new(),
+        kind,
+        body,
+    };
     match dice.roll(16) {
         0 => link.kind = [0, 1, 2, 3, 4, 5, 6, u16::MAX][dice.roll(8)],
         1 => link.time = [i64::MIN, i64::MAX, -1, 0, 1 << 53][dice.roll(5)],

@@ -23,6 +23,7 @@ pub(crate) struct Disk {
     pub(crate) notices: BTreeMap<(OfficeId, Topic), SignedNotice>,
     pub(crate) conflicts: BTreeSet<(String, String)>,
     pub(crate) incarnation: Option<Incarnation>,
+    pub(crate) numbering: Option<u64>,
     pub(crate) forks: BTreeSet<(LogId, u64)>,
     pub(crate) judge_again: bool,
     pub(crate) outbox: StoredOutbox,
@@ -230,6 +231,7 @@ impl Disk {
             Write::Conflict { uid, path, open: false } => {
                 self.conflicts.remove(&(uid, path));
             }
+            Write::Numbering(numbering) => self.numbering = Some(numbering),
             Write::Incarnation(incarnation) => self.incarnation = Some(incarnation),
             Write::Fork { log, seq } => {
                 self.forks.insert((log, seq));
@@ -264,6 +266,7 @@ fn open(
         notices: disk.notices.values().cloned().collect(),
         conflicts: disk.conflicts.iter().cloned().collect(),
         incarnation: disk.incarnation,
+        numbering: disk.numbering,
         forks: disk.forks.iter().copied().collect(),
         judge_again: disk.judge_again,
         outbox: disk.outbox.clone(),

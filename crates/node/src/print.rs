@@ -74,6 +74,14 @@ pub(crate) fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
+/// Who signed something: an office, and who of its people.
+pub(crate) fn signer(by: &Value) -> String {
+    match by["person"].as_str() {
+        Some(person) => format!("{} ({person})", plain(&by["name"])),
+        None => plain(&by["name"]),
+    }
+}
+
 /// What became of a write.
 pub(crate) fn written(written: &Value, json: bool) -> String {
     if json {

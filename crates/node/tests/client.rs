@@ -191,6 +191,7 @@ fn a_conflict_is_shown_and_decided() {
         what: "written as well".into(),
         office: OfficeId([1; 32]),
         name: name.into(),
+        person: None,
         time: 1_711_929_600_000,
         entry: EntryHash([2; 32]),
     };

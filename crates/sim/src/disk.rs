@@ -80,6 +80,7 @@ pub(crate) struct Disk {
     notices: BTreeMap<(OfficeId, Topic), SignedNotice>,
     conflicts: BTreeSet<(String, String)>,
     incarnation: Option<Incarnation>,
+    numbering: Option<u64>,
     forks: BTreeSet<(LogId, u64)>,
     judge_again: bool,
     outbox: StoredOutbox,
@@ -130,6 +131,7 @@ impl Disk {
                         self.conflicts.remove(&key)
                     };
                 }
+                Write::Numbering(numbering) => self.numbering = Some(*numbering),
                 Write::Incarnation(incarnation) => self.incarnation = Some(*incarnation),
                 Write::Fork { .. } if mutation == Mutation::ForgetForks => {}
                 Write::Fork { log, seq } => {
@@ -186,6 +188,7 @@ impl Disk {
 
     pub(crate) fn forget_incarnation(&mut self) {
         self.incarnation = None;
+        self.numbering = None;
     }
 
     /// Keeps the document as it is after so many entries, unless all is to be judged again: it was made before.
@@ -202,6 +205,7 @@ impl Disk {
             notices: self.notices.values().cloned().collect(),
             conflicts: self.conflicts.iter().cloned().collect(),
             incarnation: self.incarnation,
+            numbering: self.numbering,
             forks: self.forks.iter().copied().collect(),
             judge_again: self.judge_again,
             outbox: self.outbox.clone(),

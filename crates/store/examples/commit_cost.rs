@@ -87,7 +87,14 @@ fn log(author: u8) -> LogId {
 /// Some 600 bytes, by 30 authors in turn.
 fn write(index: u64) -> Write {
     let body: Vec<u8> = (0..450_u64).map(|at| (at * index % 251) as u8).collect();
-    let link = Link { rules: 1, parents: vec![EntryHash([3; 32])], time: 0, kind: 1, body };
+    let link = Link {
+        rules: 1,
+        parents: vec![EntryHash([3; 32])],
+        time: 0,
+        person: String::new(),
+        kind: 1,
+        body,
+    };
     let (log, seq) = (log((index % 30) as u8), index / 30 + 1);
     let entry = Entry { log, seq, prev: EntryHash([2; 32]), link };
     let hash = EntryHash([1; 32]);

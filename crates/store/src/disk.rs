@@ -139,7 +139,7 @@ impl Open {
         let load = || {
             let txn = database.begin_read().map_err(ReadError::storage)?;
             let format = tables::read_format(&txn)?;
-            // The tables of other formats are none of ours to read, unless they only lack what came since.
+            // The tables of other formats are none of ours to read.
             if !format.is_some_and(|it| (FORMAT_OLDEST..=FORMAT).contains(&it)) {
                 return Ok((format, Places::default()));
             }
@@ -152,13 +152,7 @@ impl Open {
             Some(found) if found < FORMAT_OLDEST => {
                 Err(OpenError::Older { found, oldest: FORMAT_OLDEST })
             }
-            Some(found) => {
-                if found < FORMAT {
-                    transact(&database, tables::upgrade).map_err(|error| OpenError::Upgrade {
-                        path: path.to_owned(),
-                        source: Box::new(error),
-                    })?;
-                }
+            Some(_) => {
                 Ok(Self { database, places: RwLock::new(places), failed: Mutex::new(false) })
             }
         }

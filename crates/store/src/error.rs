@@ -77,15 +77,6 @@ pub enum OpenError {
         /// [`crate::FORMAT_OLDEST`].
         oldest: u32,
     },
-    /// It is of an earlier format, and the disk did not take the new one. It is as it was.
-    #[error("{} can't be made a file of this version's format", path.display())]
-    Upgrade {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: Box<CommitError>,
-    },
     /// Another process, or another [`crate::Store`] in this one, has it open.
     #[error("{} is in use: stop the other `fasti` that runs on this folder first", path.display())]
     InUse {

@@ -11,7 +11,8 @@ use crate::error::ReadError;
 use crate::places::Places;
 use crate::snapshot::{self, Snapshot};
 use crate::tables::{
-    self, CONFLICTS, ENTRIES, FORKS, META, META_INCARNATION, META_JUDGE_AGAIN, NOTICES, SETTINGS,
+    self, CONFLICTS, ENTRIES, FORKS, META, META_INCARNATION, META_JUDGE_AGAIN, META_NUMBERING,
+    NOTICES, SETTINGS,
 };
 use fasti_core::notice::SignedNotice;
 use fasti_core::row::Row;
@@ -95,6 +96,11 @@ impl Reader {
         incarnation(&self.read()?)
     }
 
+    /// What indices of the log are numbered as; `None` in a copy, or where it was made from a backup.
+    pub fn numbering(&self) -> Result<Option<u64>, ReadError> {
+        number(&self.read()?, META_NUMBERING)
+    }
+
     /// The places of logs at which histories part.
     pub fn forks(&self) -> Result<Forks, ReadError> {
         forks(&self.read()?)
@@ -149,14 +155,19 @@ pub(crate) fn conflicts(txn: &ReadTransaction) -> Result<Conflicts, ReadError> {
 }
 
 pub(crate) fn incarnation(txn: &ReadTransaction) -> Result<Option<Incarnation>, ReadError> {
+    Ok(number(txn, META_INCARNATION)?.map(Incarnation))
+}
+
+fn number(txn: &ReadTransaction, key: &str) -> Result<Option<u64>, ReadError> {
     let table = txn.open_table(META).map_err(ReadError::storage)?;
-    let Some(value) = table.get(META_INCARNATION).map_err(ReadError::storage)? else {
+    let Some(value) = table.get(key).map_err(ReadError::storage)? else {
         return Ok(None);
     };
-    let value = value.value().try_into().map_err(|_| ReadError::Damaged {
-        what: "meta: incarnation has the wrong length".into(),
-    })?;
-    Ok(Some(Incarnation(u64::from_be_bytes(value))))
+    let value = value
+        .value()
+        .try_into()
+        .map_err(|_| ReadError::Damaged { what: format!("meta: {key} has the wrong length") })?;
+    Ok(Some(u64::from_be_bytes(value)))
 }
 
 pub(crate) fn forks(txn: &ReadTransaction) -> Result<Forks, ReadError> {

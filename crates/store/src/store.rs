@@ -16,8 +16,8 @@ use crate::places::Places;
 use crate::reader::Reader;
 use crate::snapshot;
 use crate::tables::{
-    self, CONFLICTS, ENTRIES, FORKS, META, META_INCARNATION, META_JUDGE_AGAIN, Meta, NOTICES,
-    SETTINGS, SNAPSHOT,
+    self, CONFLICTS, ENTRIES, FORKS, META, META_INCARNATION, META_JUDGE_AGAIN, META_NUMBERING,
+    Meta, NOTICES, SETTINGS, SNAPSHOT,
 };
 
 /// The file in the node's folder.
@@ -176,6 +176,7 @@ impl Store {
             tables::put_meta(txn, &meta)?;
             let mut table = txn.open_table(META).map_err(CommitError::storage)?;
             table.remove(META_INCARNATION).map_err(CommitError::storage)?;
+            table.remove(META_NUMBERING).map_err(CommitError::storage)?;
             settings.iter().try_for_each(|(name, value)| put_setting(txn, name, value))
         })?;
         self.meta = meta;
@@ -292,6 +293,9 @@ fn apply_other(txn: &WriteTransaction, write: &Write) -> Result<(), redb::Error>
         Write::Incarnation(incarnation) => {
             let value = incarnation.0.to_be_bytes();
             txn.open_table(META)?.insert(META_INCARNATION, &value[..])?;
+        }
+        Write::Numbering(numbering) => {
+            txn.open_table(META)?.insert(META_NUMBERING, &numbering.to_be_bytes()[..])?;
         }
         Write::Fork { log, seq } => {
             txn.open_table(FORKS)?.insert(&tables::place_key(log, *seq), ())?;

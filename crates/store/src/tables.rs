@@ -9,10 +9,10 @@ use crate::outbox;
 
 /// The format that this program writes: which tables there are and what is in them. A file of a
 /// higher one is refused.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// The oldest format that this program opens.
-pub const FORMAT_OLDEST: u32 = 1;
+pub const FORMAT_OLDEST: u32 = 3;
 
 /// Never changes its name and types: a file of any format is asked here for its format.
 pub(crate) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
@@ -26,6 +26,7 @@ pub(crate) const SNAPSHOT: TableDefinition<'_, u32, &[u8]> = TableDefinition::ne
 
 pub(crate) const META_FORMAT: &str = "format";
 pub(crate) const META_INCARNATION: &str = "incarnation";
+pub(crate) const META_NUMBERING: &str = "numbering";
 pub(crate) const META_JUDGE_AGAIN: &str = "judge again";
 const META_NETWORK: &str = "network";
 const META_OFFICE: &str = "office";
@@ -86,14 +87,6 @@ pub(crate) fn lay_out(txn: &WriteTransaction, meta: &Meta) -> Result<(), CommitE
         outbox::lay_out(txn)
     };
     made().map_err(CommitError::storage)
-}
-
-/// Makes a file of the last format one of this.
-pub(crate) fn upgrade(txn: &WriteTransaction) -> Result<(), CommitError> {
-    outbox::lay_out(txn).map_err(CommitError::storage)?;
-    let mut table = txn.open_table(META).map_err(CommitError::storage)?;
-    table.insert(META_FORMAT, &FORMAT.to_be_bytes()[..]).map_err(CommitError::storage)?;
-    Ok(())
 }
 
 /// Says what the store is of.

@@ -206,7 +206,7 @@ fn what_is_no_backup_or_a_later_one_is_told_apart() {
     let told = |bytes: &[u8]| check(bytes).unwrap_err().to_string();
     assert!(told(b"a shopping list, and a long one").contains("no backup"));
     assert!(told(b"fasti backup\0\0\0\x02\0\0\0\x01").contains("upgrade"));
-    assert!(told(b"fasti backup\0\0\0\x01\0\0\0\x03").contains("upgrade"));
+    assert!(told(b"fasti backup\0\0\0\x01\0\0\0\x04").contains("upgrade"));
     // What says that it is large takes no more memory than the largest block.
     let huge = [&b"fasti backup\0\0\0\x01\0\0\0\x01"[..], &[0xff; 36]].concat();
     assert!(matches!(check(&huge[..]), Err(BackupError::Damaged { at: 20 })));

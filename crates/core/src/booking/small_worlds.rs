@@ -179,7 +179,14 @@ impl World {
             let parents: Vec<Index> =
                 prev.into_iter().chain(heads).map(|it| node.at[&it]).collect();
             let prev = prev.map_or(EntryHash([0; 32]), |it| self.hash(it));
-            let link = Link { rules: 1, parents: vec![], time: 0, kind: 0, body: vec![] };
+            let link = Link {
+                rules: 1,
+                parents: vec![],
+                time: 0,
+                person: String::new(),
+                kind: 0,
+                body: vec![],
+            };
             let entry = Entry { log, seq, prev, link };
             let (standing, hash) = (Standing::Applied, self.hash(at));
             let row = Row { hash, signature: None, standing, applied: None, entry };

@@ -58,6 +58,9 @@ pub struct ConflictValue {
     pub office: OfficeId,
     /// The office's name.
     pub name: String,
+    /// Who of its people, if the office says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub person: Option<String>,
     /// When, by the author's clock (milliseconds since 1970).
     pub time: i64,
     /// In which entry.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::Bound;
 
 use super::{Changed, Ledger};
+use crate::collection::is_calendar;
 use crate::event;
 use crate::graph::Index;
 use crate::ids::EntryHash;
@@ -53,7 +54,7 @@ impl Ledger {
     pub(crate) fn events_after(&self, uid: &str, limit: usize) -> BTreeSet<String> {
         let after = (Bound::Excluded(uid), Bound::Unbounded);
         let uids = self.history.range::<str, _>(after).map(|it| it.0.to_string());
-        uids.take(limit).collect()
+        uids.filter(|uid| !is_calendar(uid)).take(limit).collect()
     }
 
     /// All events, by uid.

@@ -148,8 +148,9 @@ impl Ledger {
             parents.retain(|hash| *hash != prev);
         }
         let size = body.len() + 32 * parents.len();
-        let entry =
-            Entry { log, seq, prev, link: Link { rules: RULES, parents, time, kind, body } };
+        let person = self.person.clone();
+        let link = Link { rules: RULES, parents, time, person, kind, body };
+        let entry = Entry { log, seq, prev, link };
         let hash = entry.hash();
         self.append(hash, entry, None);
         self.unsigned_bytes += size;

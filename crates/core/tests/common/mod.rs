@@ -28,6 +28,7 @@ pub struct Disk {
     pub notices: BTreeMap<(OfficeId, u8), SignedNotice>,
     pub conflicts: BTreeSet<(String, String)>,
     pub incarnation: Option<Incarnation>,
+    pub numbering: Option<u64>,
     pub forks: BTreeSet<(LogId, u64)>,
     pub judge_again: bool,
     pub outbox: StoredOutbox,
@@ -135,6 +136,7 @@ impl World {
             notices: disk.notices.values().cloned().collect(),
             conflicts: disk.conflicts.iter().cloned().collect(),
             incarnation: disk.incarnation,
+            numbering: disk.numbering,
             forks: disk.forks.iter().copied().collect(),
             judge_again: disk.judge_again,
             outbox: disk.outbox.clone(),
@@ -219,7 +221,7 @@ impl World {
 
     /// Starts an office with another's disk, under its own key.
     pub fn start_again_as(&mut self, seed: u8, disk: Disk) -> OfficeId {
-        self.open(seed, Disk { incarnation: None, ..disk }, BTreeMap::new())
+        self.open(seed, Disk { incarnation: None, numbering: None, ..disk }, BTreeMap::new())
     }
 
     /// A world of one office with another's disk, and none of its memory.
@@ -290,6 +292,7 @@ impl World {
                         Write::Conflict { uid, path, open: false } => {
                             disk.conflicts.remove(&(uid, path));
                         }
+                        Write::Numbering(numbering) => disk.numbering = Some(numbering),
                         Write::Incarnation(incarnation) => disk.incarnation = Some(incarnation),
                         Write::Fork { log, seq } => {
                             disk.forks.insert((log, seq));

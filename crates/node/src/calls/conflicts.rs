@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::cli::ConflictsCall;
 use crate::client::Client;
-use crate::print::{BOLD, PLAIN, cell, clean, plain, pretty, styled, table, time};
+use crate::print::{BOLD, PLAIN, cell, clean, plain, pretty, signer, styled, table, time};
 
 pub(crate) fn call(
     client: &Client,
@@ -71,7 +71,7 @@ fn row(shows: bool, value: &Value) -> [crate::print::Cell; 4] {
     let style = if shows { BOLD } else { PLAIN };
     [
         styled(shown(&value["value"]), style),
-        cell(plain(&value["name"])),
+        cell(signer(value)),
         cell(value["time"].as_i64().map(time).unwrap_or_default()),
         cell(plain(&value["what"])),
     ]

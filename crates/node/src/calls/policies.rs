@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::client::Client;
 use crate::print::{
-    Cell, GREEN, PLAIN, RED, YELLOW, card, cell, plain, pretty, styled, table, time,
+    Cell, GREEN, PLAIN, RED, YELLOW, card, cell, plain, pretty, signer, styled, table, time,
 };
 
 pub(crate) fn list(client: &Client, json: bool) -> anyhow::Result<String> {
@@ -93,7 +93,7 @@ fn signatures(policy: &Value) -> Vec<(String, String)> {
     let of = |name: &str| policy[name].as_array().map_or(&[][..], Vec::as_slice);
     let standing = if of("approved").is_empty() { of("proposed") } else { of("approved") };
     let by = standing.iter().flat_map(|it| it["by"].as_array().into_iter().flatten());
-    by.map(|it| (plain(&it["name"]), it["time"].as_i64().map(time).unwrap_or_default())).collect()
+    by.map(|it| (signer(it), it["time"].as_i64().map(time).unwrap_or_default())).collect()
 }
 
 /// What differs between what was approved and what stands now, by the names of the event's members.

@@ -62,6 +62,7 @@ pub(crate) fn load(reader: &Reader) -> anyhow::Result<Stored> {
         notices: reader.notices()?,
         conflicts: reader.conflicts()?,
         incarnation: reader.incarnation()?,
+        numbering: reader.numbering()?,
         forks: reader.forks()?,
         judge_again: reader.judge_again()?,
         outbox: reader.outbox()?,

@@ -26,7 +26,14 @@ pub fn log(author: OfficeId) -> LogId {
 
 /// An entry with a body of `bytes` bytes.
 pub fn entry(index: u64, author: OfficeId, seq: u64, bytes: usize) -> Write {
-    let link = Link { rules: 1, parents: vec![], time: 0, kind: 1, body: vec![seq as u8; bytes] };
+    let link = Link {
+        rules: 1,
+        parents: vec![],
+        time: 0,
+        person: String::new(),
+        kind: 1,
+        body: vec![seq as u8; bytes],
+    };
     let entry = Entry { log: log(author), seq, prev: EntryHash([0; 32]), link };
     let signature = Some(Signature::from_bytes(&[9; 64]));
     let hash = entry.hash();

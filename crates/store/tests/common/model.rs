@@ -15,6 +15,7 @@ pub struct Model {
     pub conflicts: BTreeSet<(String, String)>,
     pub incarnation: Option<Incarnation>,
     pub forks: BTreeSet<(LogId, u64)>,
+    pub numbering: Option<u64>,
     pub judge_again: bool,
     pub snapshot: Option<Snapshot>,
     pub bootstrap: Option<Vec<u8>>,
@@ -79,6 +80,7 @@ impl Model {
                     self.conflicts.remove(&key)
                 };
             }
+            Write::Numbering(numbering) => self.numbering = Some(*numbering),
             Write::Incarnation(incarnation) => self.incarnation = Some(*incarnation),
             Write::Fork { log, seq } => {
                 self.forks.insert((*log, *seq));
@@ -121,6 +123,7 @@ impl Model {
                 .collect(),
             conflicts: reader.conflicts()?.into_iter().collect(),
             incarnation: reader.incarnation()?,
+            numbering: reader.numbering()?,
             forks: reader.forks()?.into_iter().collect(),
             judge_again: reader.judge_again()?,
             snapshot: reader.snapshot()?,
