@@ -102,6 +102,22 @@ impl Agenda {
         self.events.get(uid).map(|entry| &entry.series)
     }
 
+    /// The events with an occurrence that overlaps a range of time; also those with so many that it can't be told.
+    pub fn events(&self, range: Range<Timestamp>, default_zone: &Zone) -> Vec<&Arc<str>> {
+        let mut events = Vec::new();
+        for uid in self.candidates(&range) {
+            let Some((uid, entry)) = self.events.get_key_value(uid) else { continue };
+            let mut is_there = false;
+            let is_partial = entry
+                .series
+                .each_occurrence(range.clone(), default_zone, 1, |_| is_there = true);
+            if is_there || is_partial {
+                events.push(uid);
+            }
+        }
+        events
+    }
+
     /// The occurrences that overlap a range of time, the earliest `max` of them. `default_zone` is for
     /// events without a zone.
     pub fn query(&self, range: Range<Timestamp>, default_zone: &Zone, max: usize) -> Page {

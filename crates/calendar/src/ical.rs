@@ -14,9 +14,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::civil::DateTime;
 use serde_json::{Value, json};
 
-use self::lines::{Component, Line};
 use self::zones::Zones;
 use crate::Object;
+
+/// Content lines and components, for whoever looks at how an event is written.
+pub use self::lines::{Component, Line};
 
 /// The member of an event that holds what came in with it and has no meaning in JSCalendar.
 pub use self::kept::KEPT;
@@ -190,6 +192,11 @@ fn read_back(event: &Object) -> Object {
     let Some((main, overrides)) = components.split_first() else { return Object::new() };
     let overrides: Vec<&Component> = overrides.iter().collect();
     reading::event(main, &overrides, &zones, &mut Vec::new()).unwrap_or_default()
+}
+
+/// The components of a file, whatever they are; what is none of them is left out.
+pub fn components_of(file: &[u8]) -> Vec<Component> {
+    lines::components(file).0
 }
 
 /// An event as it is read again of what is written of it.

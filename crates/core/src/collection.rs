@@ -6,14 +6,16 @@ use std::collections::BTreeSet;
 
 use fasti_calendar::ical;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use crate::calendar::{Context, check_condition, check_uid, invalid};
 use crate::command::{
     CalendarView, ChangedView, CommandError, Condition, EventView, Object, Save, Written,
 };
+use crate::entry::BODY_BYTES_MAX;
 use crate::event::{self, Flat};
 use crate::graph::Index;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, TooLarge};
 use crate::views;
 
 /// The calendar of events that name none.
@@ -26,8 +28,12 @@ const NAME: &str = "fasti:name";
 /// It was taken out of its calendar, and not only cancelled.
 const REMOVED: &str = "fasti:removed";
 
+/// The UID that apps know it by, where another event had that already: in another calendar, in which UIDs are their own
+/// (RFC 4791, section 5.3.2.1).
+const KNOWN_AS: &str = "fasti:uid";
+
 /// Members that say where an event is, and not what.
-pub const PLACING: [&str; 3] = [CALENDAR, NAME, REMOVED];
+const PLACING: [&str; 4] = [CALENDAR, NAME, REMOVED, KNOWN_AS];
 
 /// Uids of calendars begin so.
 const CALENDAR_UIDS: &str = "fasti:calendar/";
@@ -104,10 +110,21 @@ pub fn is_calendar(uid: &str) -> bool {
     uid.starts_with(CALENDAR_UIDS)
 }
 
-/// An event without what says where it is: as apps have it.
+/// An event without what says where it is, and with the UID that apps know it by.
 pub fn content(event: &Object) -> Object {
     let content = event.iter().filter(|(name, _)| !PLACING.contains(&name.as_str()));
-    content.map(|(name, value)| (name.clone(), value.clone())).collect()
+    let mut content: Object =
+        content.map(|(name, value)| (name.clone(), value.clone())).collect();
+    if let Some(uid) = event.get(KNOWN_AS).filter(|it| it.is_string()) {
+        content.insert("uid".into(), uid.clone());
+    }
+    content
+}
+
+/// The uid of an event that apps know by one that another event has, in another calendar. The same in every office.
+pub fn uid_beside(uid: &str, calendar: &str) -> String {
+    let hash = Sha256::digest(format!("{}\0{uid}\0{calendar}", calendar.len()));
+    hex::encode(&hash[..16])
 }
 
 impl Ledger {
@@ -123,6 +140,10 @@ impl Ledger {
         let Save { uid, event, place, condition } = said;
         check_uid(&uid)?;
         place.check()?;
+        let known_as = event.get("uid").and_then(Value::as_str).map(str::to_owned);
+        if let Some(known_as) = &known_as {
+            check_uid(known_as)?;
+        }
         let present = self.present(&uid);
         let shown = present.view.as_ref().filter(|it| Place::of(&uid, &it.event).is_some());
         check_condition(&condition, shown)?;
@@ -146,7 +167,8 @@ impl Ledger {
                 event::replace(&present.flat, &event::flatten(&event)?)
             }
         };
-        let placing = place.members(&uid);
+        let mut placing = place.members(&uid);
+        placing.insert(KNOWN_AS.into(), json!(known_as.filter(|it| *it != uid)));
         let is_new = shown.is_none();
         let mut written = self.apply(context, &uid, &present, |flat| {
             let mut edits = event::carried_over(flat, &wanted);
@@ -181,7 +203,7 @@ impl Ledger {
         context: Context,
         calendar: &str,
         patch: Option<Object>,
-    ) -> Result<Written, CommandError> {
+    ) -> Result<(), CommandError> {
         Place { calendar: calendar.to_owned(), name: "_".into() }.check()?;
         let uid = format!("{CALENDAR_UIDS}{calendar}");
         let present = self.present(&uid);
@@ -193,7 +215,12 @@ impl Ledger {
             None => Object::from_iter([(REMOVED.to_owned(), json!(true))]),
         };
         patch.insert("@type".into(), json!("Group"));
-        self.apply(context, &uid, &present, |flat| event::merge_patch(flat, &patch))
+        let edits = event::merge_patch(&present.flat, &patch)?;
+        if !edits.is_empty() {
+            self.write_edits(&uid, edits, context.fresh, context.time)
+                .map_err(|TooLarge(size)| CommandError::TooLarge { size, max: BODY_BYTES_MAX })?;
+        }
+        Ok(())
     }
 
     /// What changed since an entry of the local log, each event once, in the order of its last change.
@@ -219,30 +246,33 @@ impl Ledger {
         (changes, false)
     }
 
-    /// The names in a calendar at an entry of the local log, or since, that are there no more.
-    pub(crate) fn departed(&mut self, calendar: &str, since: u64) -> BTreeSet<String> {
+    /// The names in a calendar at an entry of the local log, or since, that are there no more: of the events that were
+    /// last changed at `from` or later, in the order of that.
+    pub(crate) fn departed(
+        &mut self,
+        calendar: &str,
+        since: u64,
+        from: u64,
+    ) -> Vec<(u64, String)> {
         self.settle_all();
-        let since = Index::try_from(since).unwrap_or(Index::MAX);
-        let mut departed = BTreeSet::new();
-        for (_, uid) in self.latest.range((since, "".into())..) {
+        let index = |at: u64| Index::try_from(at).unwrap_or(Index::MAX);
+        let (since, from) = (index(since), index(from));
+        let mut departed = Vec::new();
+        for (at, uid) in self.latest.range((from, "".into())..) {
             let now = self.placed(uid).map(|it| it.1);
             let history = self.history_of(uid);
             // Where it was at that entry, and after each since.
-            let before = history.partition_point(|at| *at < since);
-            for known in before..history.len() {
-                if known == 0 {
-                    continue;
-                }
+            let first = history.partition_point(|at| *at < since).max(1);
+            let was = (first..history.len()).filter_map(|known| {
                 let changes = self.changes_under(&history[..known]);
-                let Some(fields) = self.document.fields_at(uid, &changes) else { continue };
-                let placing = fields.into_iter().map(|(path, (leaf, _))| (path, leaf));
-                let flat: Flat = placing.filter(|it| PLACING.contains(&it.0.as_str())).collect();
-                let was = Place::of(uid, &event::unflatten(&flat));
-                departed.extend(
-                    was.filter(|it| it.calendar == calendar && now.as_ref() != Some(it))
-                        .map(|it| it.name),
-                );
-            }
+                let fields = self.document.fields_at(uid, &changes)?.into_iter();
+                let placing = fields.filter(|it| PLACING.contains(&it.0.as_str()));
+                let flat: Flat = placing.map(|(path, (leaf, _))| (path, leaf)).collect();
+                Place::of(uid, &event::unflatten(&flat))
+            });
+            let gone = was.filter(|it| it.calendar == calendar && now.as_ref() != Some(it));
+            let names: BTreeSet<String> = gone.map(|it| it.name).collect();
+            departed.extend(names.into_iter().map(|name| (u64::from(*at), name)));
         }
         departed
     }

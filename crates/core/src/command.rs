@@ -13,7 +13,6 @@ pub use outbox::{
     DeliveriesQuery, DeliveryStatus, DeliveryView, OfficeReach, ReachView, Replay, Replayed,
     SubscriptionView, SystemReach, SystemStatus, SystemView, TakeOver, UnconfirmedView,
 };
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -76,7 +75,7 @@ pub enum Command {
         /// When to write at all.
         condition: Condition,
     },
-    /// Say what a calendar is called, its color and the like. Answered with [`Answer::Written`].
+    /// Say what a calendar is called, its color and the like. Answered with [`Answer::Done`].
     EditCalendar {
         /// Its id.
         calendar: String,
@@ -96,6 +95,8 @@ pub enum Command {
         calendar: String,
         /// The index of the first entry of the local log that counts.
         since: u64,
+        /// Only events whose last change is at this index or a later one.
+        from: u64,
     },
     /// Write what an external system says of an event. Answered with [`Answer::TakenOver`].
     TakeOver(TakeOver),
@@ -266,7 +267,7 @@ pub enum Condition {
 pub struct Save {
     /// Which.
     pub uid: String,
-    /// As [`fasti_calendar::ical::read`] gives it.
+    /// As [`fasti_calendar::ical::read`] gives it: with the uid that the app knows it by.
     pub event: Object,
     /// Where it is to be.
     pub place: Place,
@@ -331,6 +332,8 @@ pub enum Answer {
     Published(Vec<Result<Written, CommandError>>),
     /// An event was written, or already was as wanted.
     Written(Written),
+    /// It is as was asked.
+    Done,
     /// The ticket is good.
     Invited {
         /// The network that it leads to.
@@ -384,11 +387,13 @@ pub enum Answer {
         more: bool,
         /// The index that the next entry will have.
         end: u64,
+        /// Whether this office may write.
+        may_write: bool,
         /// Indices stand for what they stood for before as long as this is the same.
         numbering: u64,
     },
-    /// As asked: the names.
-    Departed(BTreeSet<String>),
+    /// As asked: the names, each with the index of the last entry that changed the event.
+    Departed(Vec<(u64, String)>),
     /// As it stands now.
     Policy(Box<PolicyView>),
     /// As asked.

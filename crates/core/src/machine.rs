@@ -656,15 +656,16 @@ impl Core {
                 ledger.discard(context, &uid, &condition).map(Answer::Written)
             }
             Command::EditCalendar { calendar, patch } => {
-                ledger.edit_calendar(context, &calendar, patch).map(Answer::Written)
+                ledger.edit_calendar(context, &calendar, patch).map(|()| Answer::Done)
             }
             Command::Changes { since, limit } => {
                 let (changes, more) = ledger.changes(since, limit);
                 let (end, numbering) = (u64::from(ledger.graph.len()), ledger.numbering);
-                Ok(Answer::Changes { changes, more, end, numbering })
+                let may_write = ledger.may_write();
+                Ok(Answer::Changes { changes, more, end, may_write, numbering })
             }
-            Command::Departed { calendar, since } => {
-                Ok(Answer::Departed(ledger.departed(&calendar, since)))
+            Command::Departed { calendar, since, from } => {
+                Ok(Answer::Departed(ledger.departed(&calendar, since, from)))
             }
             Command::TakeOver(it) => {
                 let may = self.outbox.may_take_over(it.subscription, &it.uid)?;

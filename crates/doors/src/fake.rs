@@ -245,9 +245,10 @@ impl Calendar {
             }
             Command::Changes { .. } => {
                 let end = self.log.len() as u64;
-                Ok(Answer::Changes { changes: Vec::new(), more: false, end, numbering: 0 })
+                let changes = Vec::new();
+                Ok(Answer::Changes { changes, more: false, end, may_write: true, numbering: 0 })
             }
-            Command::Departed { .. } => Ok(Answer::Departed(BTreeSet::new())),
+            Command::Departed { .. } => Ok(Answer::Departed(Vec::new())),
             Command::Publish(events) => {
                 Ok(Answer::Published(events.iter().map(|event| self.publish(event)).collect()))
             }

@@ -15,6 +15,7 @@ mod bookings;
 mod browser;
 mod conditions;
 mod conflicts;
+mod dav;
 mod events;
 #[cfg(feature = "fake")]
 pub mod fake;

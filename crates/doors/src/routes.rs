@@ -8,14 +8,15 @@ use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, Uri};
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodRouter, delete, get, patch, post, put};
+use axum::routing::{MethodRouter, any, delete, get, patch, post, put};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
+use crate::dav::Library;
 use crate::people::People;
 use crate::problem::Problem;
 use crate::{
-    Guard, Handle, auth, backup, bookings, browser, conflicts, events, faults, members, openapi,
+    Guard, Handle, auth, backup, bookings, browser, conflicts, dav, events, faults, members, openapi,
     policies, probes, publish, report, stream, subscriptions, users,
 };
 
@@ -25,6 +26,7 @@ pub(crate) struct Door {
     pub(crate) handle: Handle,
     pub(crate) token: Arc<str>,
     pub(crate) people: Arc<People>,
+    pub(crate) library: Arc<Library>,
     /// Whether TLS ends here.
     pub(crate) https: bool,
     /// See [`crate::Guard::names`].
@@ -43,6 +45,7 @@ impl Door {
     ) -> io::Result<Self> {
         Ok(Self {
             people: People::load(handle.clone())?,
+            library: Arc::default(),
             handle,
             token: Arc::clone(&guard.token),
             https: guard.tls.is_some(),
@@ -63,6 +66,7 @@ pub(crate) fn router(door: Door) -> Router {
     let operators = from_fn_with_state(door.clone(), auth::require_operator);
     let anyones = from_fn_with_state(door.clone(), auth::require_anyone);
     of(&open_routes())
+        .merge(of(&dav_routes()).route_layer(anyones.clone()))
         .merge(of(&shared_routes()).route_layer(anyones))
         .merge(of(&operator_routes()).route_layer(operators))
         .fallback(async |uri: Uri| {
@@ -113,6 +117,18 @@ pub(crate) fn shared_routes() -> [(&'static str, MethodRouter<Door>); 27] {
     ]
 }
 
+/// Routes for calendar apps, where methods are not told apart by the path.
+fn dav_routes() -> [(&'static str, MethodRouter<Door>); 6] {
+    [
+        ("/dav", any(dav::serve)),
+        ("/dav/", any(dav::serve)),
+        ("/dav/{*path}", any(dav::serve)),
+        ("/", any(dav::elsewhere)),
+        ("/principals", any(dav::elsewhere)),
+        ("/principals/", any(dav::elsewhere)),
+    ]
+}
+
 /// Routes for the operator alone: who else gets in, here or to the network, is not for those to say who
 /// were let in; nor where this node sends what it knows.
 pub(crate) fn operator_routes() -> [(&'static str, MethodRouter<Door>); 12] {
@@ -133,8 +149,12 @@ pub(crate) fn operator_routes() -> [(&'static str, MethodRouter<Door>); 12] {
 }
 
 /// Routes for probes, which have no token.
-pub(crate) fn open_routes() -> [(&'static str, MethodRouter<Door>); 2] {
-    [("/healthz", get(probes::healthy)), ("/readyz", get(probes::ready))]
+pub(crate) fn open_routes() -> [(&'static str, MethodRouter<Door>); 3] {
+    [
+        ("/healthz", get(probes::healthy)),
+        ("/readyz", get(probes::ready)),
+        ("/.well-known/caldav", any(dav::well_known)),
+    ]
 }
 
 /// The one parameter of a path.

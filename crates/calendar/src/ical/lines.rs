@@ -12,25 +12,27 @@ const LINE_BYTES_MAX: usize = 1 << 20;
 
 /// A content line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Line {
+pub struct Line {
     /// As it stands, unfolded.
-    pub(crate) text: String,
+    pub text: String,
     /// In capitals.
-    pub(crate) name: String,
+    pub name: String,
     /// Names in capitals; values without their quotes.
     params: Vec<(String, Vec<String>)>,
     /// As it stands.
-    pub(crate) value: String,
+    pub value: String,
 }
 
 /// What stands between BEGIN and END.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Component {
+pub struct Component {
     /// In capitals.
-    pub(crate) name: String,
-    pub(crate) lines: Vec<Line>,
-    pub(crate) components: Vec<Component>,
-    /// Where it begins, counted from 1.
+    pub name: String,
+    /// Its own content lines.
+    pub lines: Vec<Line>,
+    /// Those inside of it.
+    pub components: Vec<Component>,
+    /// Where it begins in the file, counted from 1.
     pub(crate) at: usize,
 }
 
@@ -64,7 +66,7 @@ impl Line {
     }
 
     /// A line to be written. Parameters without values are left out.
-    pub(crate) fn new(name: &str, params: &[(&str, &str)], value: &str) -> Self {
+    pub fn new(name: &str, params: &[(&str, &str)], value: &str) -> Self {
         let params: Vec<(String, Vec<String>)> = params
             .iter()
             .filter(|(_, value)| !value.is_empty())
@@ -80,27 +82,30 @@ impl Line {
     }
 
     /// The first value of a parameter.
-    pub(crate) fn param(&self, name: &str) -> Option<&str> {
+    pub fn param(&self, name: &str) -> Option<&str> {
         self.params_of(name).next()
     }
 
-    pub(crate) fn params_of(&self, name: &str) -> impl Iterator<Item = &str> {
+    /// The values of a parameter.
+    pub fn params_of(&self, name: &str) -> impl Iterator<Item = &str> {
         let found = self.params.iter().filter(move |(own, _)| own == name);
         found.flat_map(|(_, values)| values).map(String::as_str)
     }
 }
 
 impl Component {
-    pub(crate) fn new(name: &str) -> Self {
+    /// An empty one.
+    pub fn new(name: &str) -> Self {
         Self { name: name.to_owned(), lines: Vec::new(), components: Vec::new(), at: 0 }
     }
 
     /// The first line of this name.
-    pub(crate) fn line(&self, name: &str) -> Option<&Line> {
+    pub fn line(&self, name: &str) -> Option<&Line> {
         self.lines_of(name).next()
     }
 
-    pub(crate) fn lines_of(&self, name: &str) -> impl Iterator<Item = &Line> {
+    /// Its lines of this name.
+    pub fn lines_of(&self, name: &str) -> impl Iterator<Item = &Line> {
         self.lines.iter().filter(move |line| line.name == name)
     }
 
@@ -118,7 +123,7 @@ impl Component {
     }
 
     /// As text: folded, with the line ends of the standard.
-    pub(crate) fn write(&self, out: &mut String) {
+    pub fn write(&self, out: &mut String) {
         for text in self.texts() {
             fold(&text, out);
         }
