@@ -8,6 +8,7 @@
 //! Figures depend on the machine, so each run measures the machine as well: what a sync of its disk and
 //! an HTTP request cost.
 
+mod caldav;
 mod deliver;
 mod in_process;
 mod machine;
@@ -61,6 +62,8 @@ enum What {
     Deliver,
     /// 200 publications, one at a time, until the systems of ten offices have applied each
     Confirm,
+    /// Calendar apps: a CalDAV door with 1,000 and 10,000 events, and Radicale with as many
+    Caldav,
     /// One core by itself: applying and opening
     InProcess,
 }
@@ -130,6 +133,9 @@ fn measure(args: &Args) -> anyhow::Result<Value> {
     }
     if wants(What::Confirm) {
         note("confirm", deliver::latency(&fasti).context("confirm")?);
+    }
+    if wants(What::Caldav) {
+        note("caldav", caldav::measure(&fasti).context("caldav")?);
     }
     if wants(What::Rejoin) {
         note("rejoin", network::rejoin(&fasti).context("rejoin")?);

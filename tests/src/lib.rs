@@ -3,6 +3,7 @@
 
 mod api;
 mod cluster;
+mod dav;
 mod load;
 #[cfg(target_os = "linux")]
 pub mod netns;
@@ -12,6 +13,7 @@ mod system;
 
 pub use api::{Api, Stream, StreamEvent};
 pub use cluster::Cluster;
+pub use dav::{Dav, DavAnswer};
 pub use load::{Answered, Load};
 pub use node::{Fasti, Node, Said};
 pub use radicale::Radicale;

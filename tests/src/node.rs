@@ -10,6 +10,7 @@ use anyhow::{Context as _, bail};
 use fasti_node::NodeFile;
 
 use crate::api::Api;
+use crate::dav::Dav;
 
 /// How to start `fasti`: a program, which some set apart by an environment variable when they start
 /// themselves.
@@ -167,6 +168,18 @@ impl Node {
     /// If it isn't running.
     pub fn api(&self) -> &Api {
         self.api.as_ref().unwrap_or_else(|| panic!("{} is not running", self.name))
+    }
+
+    /// Adds a person, who has its calendar `default` before them.
+    ///
+    /// # Errors
+    /// If the node refuses that.
+    pub fn dav(&self, person: &str) -> anyhow::Result<Dav> {
+        let said = self.fasti.call(&self.dir, &["user", "add", person, "--json"])?;
+        let said: serde_json::Value = serde_json::from_str(&said)?;
+        let password = said["password"].as_str().context("a password")?;
+        let base = format!("{}/dav/calendars/default/", NodeFile::read(&self.dir)?.http);
+        Ok(Dav::new(&base, person, password))
     }
 
     /// The process's number, while it runs.

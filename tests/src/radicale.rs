@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, bail};
-use ureq::http::{Method, Request, Response};
 
-use crate::wait_for;
+use crate::{Dav, wait_for};
 
 const NAME: &str = "anna";
 const PASSWORD: &str = "p:ss word";
@@ -51,8 +50,8 @@ impl Radicale {
     /// # Errors
     /// If the server refuses that.
     pub fn make(&self) -> anyhow::Result<()> {
-        let made = self.request("MKCALENDAR", "", &[], "")?;
-        if made.status() != 201 {
+        let made = self.dav().request("MKCALENDAR", "", &[], "")?;
+        if made.status != 201 {
             bail!("no calendar is made: {made:?}");
         }
         Ok(())
@@ -73,7 +72,7 @@ impl Radicale {
         command.args(["-m", "radicale", "-C"]).arg(self.home.join("config"));
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.child = Some(command.spawn().context("Radicale does not start")?);
-        wait_for("Radicale", || Ok(self.request("OPTIONS", "", &[], "").is_ok()))?;
+        wait_for("Radicale", || Ok(self.dav().is_up()))?;
         Ok(())
     }
 
@@ -91,63 +90,38 @@ impl Radicale {
         format!("caldav://{NAME}:{password}@127.0.0.1:{}/{NAME}/office", self.port)
     }
 
-    fn request(
-        &self,
-        method: &str,
-        name: &str,
-        headers: &[(&str, &str)],
-        body: &str,
-    ) -> anyhow::Result<Response<ureq::Body>> {
-        let config = ureq::Agent::config_builder().http_status_as_error(false);
-        let agent: ureq::Agent = config.allow_non_standard_methods(true).build().into();
-        let login = data_encoding::BASE64.encode(format!("{NAME}:{PASSWORD}").as_bytes());
-        let mut request = Request::builder()
-            .method(Method::from_bytes(method.as_bytes())?)
-            .uri(format!("http://127.0.0.1:{}/{NAME}/office/{name}", self.port))
-            .header("authorization", format!("Basic {login}"));
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        Ok(agent.run(request.body(body.to_owned())?)?)
+    /// The calendar, as a person's calendar app has it.
+    pub fn dav(&self) -> Dav {
+        Dav::new(&format!("http://127.0.0.1:{}/{NAME}/office/", self.port), NAME, PASSWORD)
     }
 
-    /// A resource's etag and text, if it is there.
+    /// Where the calendar's events are kept, a file for each.
+    pub fn folder(&self) -> PathBuf {
+        self.home.join("storage/collection-root").join(NAME).join("office")
+    }
+
+    /// See [`Dav::read`].
     ///
     /// # Errors
     /// If the server can't be asked.
     pub fn read(&self, name: &str) -> anyhow::Result<Option<(String, String)>> {
-        let mut found = self.request("GET", name, &[], "")?;
-        if found.status() == 404 {
-            return Ok(None);
-        }
-        let etag = found.headers().get("etag").context("it has an etag")?.to_str()?.to_owned();
-        Ok(Some((etag, found.body_mut().read_to_string()?.replace("\r\n", "\n"))))
+        self.dav().read(name)
     }
 
-    /// Writes a resource over whatever is there, as a person does.
+    /// See [`Dav::write`].
     ///
     /// # Errors
     /// If the server refuses it.
     pub fn write(&self, name: &str, text: &str) -> anyhow::Result<()> {
-        let text = text.replace('\n', "\r\n");
-        let headers = [("content-type", "text/calendar; charset=utf-8")];
-        let mut answer = self.request("PUT", name, &headers, &text)?;
-        if !answer.status().is_success() {
-            bail!("{name}: {} {}", answer.status(), answer.body_mut().read_to_string()?);
-        }
-        Ok(())
+        self.dav().write(name, text)
     }
 
-    /// Deletes a resource.
+    /// See [`Dav::delete`].
     ///
     /// # Errors
     /// If the server refuses that.
     pub fn delete(&self, name: &str) -> anyhow::Result<()> {
-        let answer = self.request("DELETE", name, &[], "")?;
-        if !answer.status().is_success() {
-            bail!("{name}: {}", answer.status());
-        }
-        Ok(())
+        self.dav().delete(name)
     }
 }
 

@@ -108,9 +108,8 @@ impl Agenda {
         for uid in self.candidates(&range) {
             let Some((uid, entry)) = self.events.get_key_value(uid) else { continue };
             let mut is_there = false;
-            let is_partial = entry
-                .series
-                .each_occurrence(range.clone(), default_zone, 1, |_| is_there = true);
+            let is_partial =
+                entry.series.each_occurrence(range.clone(), default_zone, 1, |_| is_there = true);
             if is_there || is_partial {
                 events.push(uid);
             }

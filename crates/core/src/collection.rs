@@ -113,8 +113,7 @@ pub fn is_calendar(uid: &str) -> bool {
 /// An event without what says where it is, and with the UID that apps know it by.
 pub fn content(event: &Object) -> Object {
     let content = event.iter().filter(|(name, _)| !PLACING.contains(&name.as_str()));
-    let mut content: Object =
-        content.map(|(name, value)| (name.clone(), value.clone())).collect();
+    let mut content: Object = content.map(|(name, value)| (name.clone(), value.clone())).collect();
     if let Some(uid) = event.get(KNOWN_AS).filter(|it| it.is_string()) {
         content.insert("uid".into(), uid.clone());
     }
@@ -248,12 +247,7 @@ impl Ledger {
 
     /// The names in a calendar at an entry of the local log, or since, that are there no more: of the events that were
     /// last changed at `from` or later, in the order of that.
-    pub(crate) fn departed(
-        &mut self,
-        calendar: &str,
-        since: u64,
-        from: u64,
-    ) -> Vec<(u64, String)> {
+    pub(crate) fn departed(&mut self, calendar: &str, since: u64, from: u64) -> Vec<(u64, String)> {
         self.settle_all();
         let index = |at: u64| Index::try_from(at).unwrap_or(Index::MAX);
         let (since, from) = (index(since), index(from));

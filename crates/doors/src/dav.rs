@@ -145,7 +145,9 @@ impl Asked {
         match body.child(DAV, "prop") {
             Some(prop) => Ok(prop.elements().map(|it| it.name.clone()).collect()),
             None if body.child(DAV, "allprop").is_some() => {
-                Ok(["getetag", "getcontenttype", "resourcetype"].map(|it| Name::new(DAV, it)).into())
+                Ok(["getetag", "getcontenttype", "resourcetype"]
+                    .map(|it| Name::new(DAV, it))
+                    .into())
             }
             // Only which there are.
             None => Ok(vec![Name::new(DAV, "getetag")]),
@@ -286,7 +288,9 @@ async fn report(
         (CALDAV, "calendar-multiget") if is_of_events => {
             reports::multiget(asked, target, body).await
         }
-        (CALDAV, "free-busy-query") if is_of_events => reports::free_busy(asked, target, body).await,
+        (CALDAV, "free-busy-query") if is_of_events => {
+            reports::free_busy(asked, target, body).await
+        }
         (DAV, "sync-collection") => match target {
             Target::Calendar(id) => sync::answer(door, asked, id, &body).await,
             _ => Err(unsupported()),

@@ -16,8 +16,8 @@ use crate::dav::Library;
 use crate::people::People;
 use crate::problem::Problem;
 use crate::{
-    Guard, Handle, auth, backup, bookings, browser, conflicts, dav, events, faults, members, openapi,
-    policies, probes, publish, report, stream, subscriptions, users,
+    Guard, Handle, auth, backup, bookings, browser, conflicts, dav, events, faults, members,
+    openapi, policies, probes, publish, report, stream, subscriptions, users,
 };
 
 /// What every route may use.

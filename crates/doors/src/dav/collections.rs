@@ -11,9 +11,7 @@ use serde_json::{Value, json};
 
 use super::multistatus::{Found, Multistatus, error};
 use super::path::Target;
-use super::properties::{
-    COMPONENTS, DEAD, KINDS, ORDER, TIME_ZONE, TRANSPARENCY, View, dead_key,
-};
+use super::properties::{COMPONENTS, DEAD, KINDS, ORDER, TIME_ZONE, TRANSPARENCY, View, dead_key};
 use super::reports::zone_in;
 use super::xml::{APPLE, CALDAV, CALENDARSERVER, DAV, Element, Name};
 use super::{Asked, Refusal};
@@ -184,7 +182,9 @@ pub(crate) async fn proppatch(
         let known = dead.map_or(0, |it| it.len());
         if known + changes.dead.len() > DEAD_MAX {
             let dead = std::mem::take(&mut changes.done);
-            changes.refused.extend(dead.into_iter().map(|it| (StatusCode::INSUFFICIENT_STORAGE, it)));
+            changes
+                .refused
+                .extend(dead.into_iter().map(|it| (StatusCode::INSUFFICIENT_STORAGE, it)));
         }
     }
     let mut statuses: Vec<(StatusCode, Vec<Found>)> = Vec::new();
@@ -247,7 +247,8 @@ pub(crate) async fn make_calendar(
         sets.filter_map(|it| it.child(DAV, "prop")).flat_map(Element::elements).collect();
     let kind = props.iter().find(|it| it.is(DAV, "resourcetype"));
     if is_mkcol && kind.is_none_or(|it| it.child(CALDAV, "calendar").is_none()) {
-        let detail = "there are only calendars here: send MKCALENDAR, or a resourcetype with calendar";
+        let detail =
+            "there are only calendars here: send MKCALENDAR, or a resourcetype with calendar";
         return refuse(StatusCode::FORBIDDEN, "d:valid-resourcetype", detail);
     }
     let mut changes = Changes::default();

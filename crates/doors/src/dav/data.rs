@@ -118,9 +118,8 @@ fn recurrence_id(component: &Component, zone: Option<&Zone>) -> Option<DateTime>
 }
 
 /// Lines that say when, which are written anew.
-const WHEN: [&str; 9] = [
-    "DTSTART", "DTEND", "DUE", "DURATION", "RRULE", "RDATE", "EXDATE", "EXRULE", "RECURRENCE-ID",
-];
+const WHEN: [&str; 9] =
+    ["DTSTART", "DTEND", "DUE", "DURATION", "RRULE", "RDATE", "EXDATE", "EXRULE", "RECURRENCE-ID"];
 
 /// Each occurrence in a range as an event of its own (RFC 4791, section 9.6.5).
 fn expanded(
@@ -136,9 +135,8 @@ fn expanded(
     let own_zone = found.occurrences.first().map(|it| it.zone.clone());
     let of_series = || calendar.components.iter().filter(|it| it.name != "VTIMEZONE");
     let main = of_series().find(|it| it.line("RECURRENCE-ID").is_none());
-    let overrides: BTreeMap<DateTime, &Component> = of_series()
-        .filter_map(|it| Some((recurrence_id(it, own_zone.as_ref())?, it)))
-        .collect();
+    let overrides: BTreeMap<DateTime, &Component> =
+        of_series().filter_map(|it| Some((recurrence_id(it, own_zone.as_ref())?, it))).collect();
     let mut out = Component::new(&calendar.name);
     out.lines.clone_from(&calendar.lines);
     for occurrence in &found.occurrences {
@@ -151,14 +149,13 @@ fn expanded(
 }
 
 fn instance(base: &Component, occurrence: &Occurrence, is_recurring: bool) -> Component {
-    let is_day = base.line("DTSTART").or(base.line("DUE")).is_some_and(|line| {
-        line.param("VALUE").is_some_and(|it| it.eq_ignore_ascii_case("DATE"))
-    });
+    let is_day = base
+        .line("DTSTART")
+        .or(base.line("DUE"))
+        .is_some_and(|line| line.param("VALUE").is_some_and(|it| it.eq_ignore_ascii_case("DATE")));
     let is_floating = occurrence.anchor == Anchor::Floating;
     let when = |name: &str, local: DateTime, at: Timestamp| match (is_day, is_floating) {
-        (true, _) => {
-            Line::new(name, &[("VALUE", "DATE")], &local.strftime("%Y%m%d").to_string())
-        }
+        (true, _) => Line::new(name, &[("VALUE", "DATE")], &local.strftime("%Y%m%d").to_string()),
         (false, true) => Line::new(name, &[], &local.strftime("%Y%m%dT%H%M%S").to_string()),
         (false, false) => {
             let utc = Zone::utc().to_local(at);

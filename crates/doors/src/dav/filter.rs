@@ -79,6 +79,12 @@ impl CompFilter {
         let mut inside = filter.elements().filter(|it| it.is(CALDAV, "comp-filter"));
         let whole = inside.next().ok_or_else(|| malformed("filter has no comp-filter"))?;
         let whole = Self::of(whole, 0)?;
+        // RFC 4791, section 9.9: it has no meaning there.
+        if whole.time.is_some() {
+            return Err(malformed(
+                "a time-range stands in the comp-filter of a VEVENT, VTODO or VALARM",
+            ));
+        }
         if whole.name != "VCALENDAR" || inside.next().is_some() {
             return Err(malformed("filter begins with one comp-filter for VCALENDAR"));
         }
@@ -107,9 +113,10 @@ impl CompFilter {
         self.props.is_empty()
             && self.time.is_none()
             && !self.is_not_defined
-            && self.comps.iter().all(|it| {
-                it.props.is_empty() && it.comps.is_empty() && !it.is_not_defined
-            })
+            && self
+                .comps
+                .iter()
+                .all(|it| it.props.is_empty() && it.comps.is_empty() && !it.is_not_defined)
     }
 
     /// Whether an event fits.
@@ -202,9 +209,8 @@ impl Look<'_> {
 pub(crate) fn is_undated_in(item: &Item, range: &TimeRange) -> bool {
     let moment = |name: &str| item.member(name)?.parse::<Timestamp>().ok();
     let created = moment("created");
-    let completed = (item.member("progress") == Some("completed"))
-        .then(|| moment("progressUpdated"))
-        .flatten();
+    let completed =
+        (item.member("progress") == Some("completed")).then(|| moment("progressUpdated")).flatten();
     let (first, last) = match (completed, created) {
         (Some(a), Some(b)) => (a.min(b), a.max(b)),
         (Some(at), None) => (at, at),
@@ -282,9 +288,7 @@ impl TextMatch {
             Collation::AsciiCasemap => {
                 value.to_ascii_lowercase().contains(&self.text.to_ascii_lowercase())
             }
-            Collation::UnicodeCasemap => {
-                value.to_lowercase().contains(&self.text.to_lowercase())
-            }
+            Collation::UnicodeCasemap => value.to_lowercase().contains(&self.text.to_lowercase()),
         };
         found != self.negate
     }
@@ -310,7 +314,8 @@ pub(crate) fn time_range(element: &Element) -> Result<TimeRange, BadFilter> {
     };
     let has_one = element.attribute("start").or(element.attribute("end")).is_some();
     // Far enough, and room is left for what is reckoned with it.
-    let (first, last) = (Timestamp::constant(-62_000_000_000, 0), Timestamp::constant(253_000_000_000, 0));
+    let (first, last) =
+        (Timestamp::constant(-62_000_000_000, 0), Timestamp::constant(253_000_000_000, 0));
     let range = moment("start", first)?..moment("end", last)?;
     if has_one && range.start < range.end { Ok(range) } else { Err(malformed()) }
 }

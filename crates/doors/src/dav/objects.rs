@@ -241,7 +241,9 @@ pub(crate) async fn relocate(
     let Target::Object(calendar, name) = from else { return Err(Refusal::not_allowed()) };
     let to = headers.get("destination").and_then(|it| it.to_str().ok()).and_then(Target::of);
     let Some(Target::Object(to_calendar, to_name)) = to else {
-        return Err(Refusal::malformed("Destination is the address of an event, in a calendar here"));
+        return Err(Refusal::malformed(
+            "Destination is the address of an event, in a calendar here",
+        ));
     };
     let overwrites = headers.get("overwrite").is_none_or(|it| it != "F");
     let place = Place { calendar: to_calendar, name: to_name };

@@ -76,11 +76,8 @@ const OF_CALENDAR: [(&str, &str, bool); 14] = [
     (APPLE, "calendar-order", false),
     (CALDAV, "max-instances", false),
 ];
-const OF_OBJECT: [(&str, &str, bool); 3] = [
-    (DAV, "getetag", true),
-    (DAV, "getcontenttype", true),
-    (DAV, "getcontentlength", true),
-];
+const OF_OBJECT: [(&str, &str, bool); 3] =
+    [(DAV, "getetag", true), (DAV, "getcontenttype", true), (DAV, "getcontentlength", true)];
 
 impl View<'_> {
     /// Whether there is such a thing.
@@ -401,9 +398,7 @@ fn reports(target: &Target) -> &'static [&'static str] {
             "d:sync-collection",
             "d:expand-property",
         ],
-        Target::Object(..) => {
-            &["c:calendar-query", "c:calendar-multiget", "d:expand-property"]
-        }
+        Target::Object(..) => &["c:calendar-query", "c:calendar-multiget", "d:expand-property"],
         Target::Home => &["c:calendar-query", "c:calendar-multiget", "d:expand-property"],
         Target::Root | Target::Principals | Target::Principal(_) => {
             &["d:expand-property", "d:principal-property-search", "d:principal-search-property-set"]
@@ -414,7 +409,11 @@ fn reports(target: &Target) -> &'static [&'static str] {
 
 fn supported_privileges(xml: &mut Xml) {
     let inside: [(&str, &str, &[&str]); 3] = [
-        ("d:read", "Read", &["d:read-acl", "d:read-current-user-privilege-set", "c:read-free-busy"]),
+        (
+            "d:read",
+            "Read",
+            &["d:read-acl", "d:read-current-user-privilege-set", "c:read-free-busy"],
+        ),
         ("d:write", "Write", &["d:write-properties", "d:write-content", "d:bind", "d:unbind"]),
         ("d:unlock", "Unlock", &[]),
     ];

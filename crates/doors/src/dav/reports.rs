@@ -57,7 +57,9 @@ pub(crate) fn zone_in(text: &str) -> Option<Zone> {
 /// Whose events a report looks at.
 fn items<'a>(view: &View<'a>, target: &Target) -> Vec<&'a std::sync::Arc<Item>> {
     match target {
-        Target::Calendar(id) => view.shelf.calendar(id).into_iter().flat_map(|it| it.items()).collect(),
+        Target::Calendar(id) => {
+            view.shelf.calendar(id).into_iter().flat_map(|it| it.items()).collect()
+        }
         Target::Home => view.shelf.calendars().flat_map(|it| it.1.items()).collect(),
         Target::Object(id, name) => view.shelf.item(id, name).into_iter().collect(),
         _ => Vec::new(),
@@ -96,8 +98,7 @@ pub(crate) async fn query(
                     let dated = shelf.agenda().events(range.clone(), view.zone).into_iter();
                     let dated = dated.filter_map(|uid| shelf.by_uid(uid));
                     let undated = items(view, &target).into_iter();
-                    let undated =
-                        undated.filter(|it| *is_of_tasks && shelf.is_undated(&it.uid));
+                    let undated = undated.filter(|it| *is_of_tasks && shelf.is_undated(&it.uid));
                     dated.filter(|it| is_inside(it, &target)).chain(undated).collect()
                 }
                 None => items(view, &target),
@@ -167,7 +168,12 @@ pub(crate) async fn free_busy(
             let page = view.shelf.agenda().query(range.clone(), view.zone, BUSY_MAX);
             if page.is_partial {
                 let detail = "there is more in this range than one answer holds: ask for less";
-                return error(StatusCode::FORBIDDEN, "d:number-of-matches-within-limits", "", detail);
+                return error(
+                    StatusCode::FORBIDDEN,
+                    "d:number-of-matches-within-limits",
+                    "",
+                    detail,
+                );
             }
             let mut busy: Vec<(bool, Timestamp, Timestamp)> = Vec::new();
             for found in &page.items {
@@ -175,7 +181,9 @@ pub(crate) async fn free_busy(
                 if is_inside(item, &target) && !item.is_task() {
                     let series = view.shelf.agenda().series(&found.uid);
                     let event = match series {
-                        Some(it) if it.is_recurring() => it.instance(found.occurrence.recurrence_id),
+                        Some(it) if it.is_recurring() => {
+                            it.instance(found.occurrence.recurrence_id)
+                        }
                         _ => (*item.event).clone(),
                     };
                     let text = |name: &str| event.get(name).and_then(|it| it.as_str());
@@ -211,9 +219,7 @@ fn written(
         }
     }
     joined.sort_by_key(|it| it.1);
-    let utc = |at: Timestamp| {
-        Zone::utc().to_local(at).strftime("%Y%m%dT%H%M%SZ").to_string()
-    };
+    let utc = |at: Timestamp| Zone::utc().to_local(at).strftime("%Y%m%dT%H%M%SZ").to_string();
     let mut text = String::from(
         "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//Fasti//Fasti//EN\r\nBEGIN:VFREEBUSY\r\n",
     );
@@ -281,10 +287,7 @@ fn expanded(
 }
 
 /// People by their names.
-pub(crate) async fn search_principals(
-    asked: &Asked,
-    body: Element,
-) -> Result<Response, Refusal> {
+pub(crate) async fn search_principals(asked: &Asked, body: Element) -> Result<Response, Refusal> {
     let names = asked.names_in(&body)?;
     asked
         .look(move |view, is_minimal| {
@@ -295,6 +298,11 @@ pub(crate) async fn search_principals(
                 let is_known = of.into_iter().any(|it| it.is(DAV, "displayname"));
                 wanted.push((is_known, text.trim().to_lowercase()));
             }
+            // Some put them beside.
+            let beside =
+                body.elements().filter(|it| names.is_empty() && !it.is(DAV, "property-search"));
+            let names: Vec<Name> =
+                names.iter().cloned().chain(beside.map(|it| it.name.clone())).collect();
             let mut answer = Multistatus::new(is_minimal);
             for target in view.members(&Target::Principals) {
                 let Target::Principal(name) = &target else { continue };

@@ -60,9 +60,13 @@ pub(crate) async fn answer(
     let told = body.child(DAV, "sync-token").map(Element::text).unwrap_or_default();
     let limit = match body.child(DAV, "limit").and_then(|it| it.child(DAV, "nresults")) {
         None => usize::MAX,
-        Some(limit) => limit.text().trim().parse().ok().filter(|limit| *limit > 0).ok_or_else(
-            || Refusal::malformed("nresults is a number from 1 on"),
-        )?,
+        Some(limit) => limit
+            .text()
+            .trim()
+            .parse()
+            .ok()
+            .filter(|limit| *limit > 0)
+            .ok_or_else(|| Refusal::malformed("nresults is a number from 1 on"))?,
     };
     match body.child(DAV, "sync-level").map(|it| it.text().trim().to_owned()).as_deref() {
         // A calendar has no collections in it.
@@ -77,7 +81,8 @@ pub(crate) async fn answer(
         None => None,
         Some(Some(it)) if it.numbering == numbering && it.next <= end => Some(it),
         Some(_) => {
-            let detail = "this token is not of this node as it is now: ask without one, and compare";
+            let detail =
+                "this token is not of this node as it is now: ask without one, and compare";
             let answer = error(StatusCode::FORBIDDEN, "d:valid-sync-token", "", detail);
             return Err(Refusal::Answer(Box::new(answer)));
         }
@@ -93,48 +98,54 @@ pub(crate) async fn answer(
         None => Vec::new(),
     };
     let calendar_id = calendar.clone();
-    asked.look(move |view: &View<'_>, is_minimal| {
-        let shelf = view.shelf;
-        let since = token.map_or(0, |it| it.next);
-        let found = shelf.calendar(&calendar_id).into_iter().flat_map(|it| it.changed(since));
-        let mut news: Vec<(u64, News)> = found
-            .map(|it| (it.at, News::Changed(Target::Object(calendar_id.clone(), it.place.name.clone()))))
-            .collect();
-        for (at, name) in left {
-            // It may have come back, or another one in its place.
-            if at < shelf.end && shelf.item(&calendar_id, &name).is_none() {
-                news.push((at, News::Left(name)));
-            }
-        }
-        news.sort_by_key(|it| it.0);
-        let mut end = news.len().min(limit);
-        // Changes of one entry stay together: between them there is no token.
-        while end > 0 && end < news.len() && news[end].0 == news[end - 1].0 {
-            end += 1;
-        }
-        let is_cut = end < news.len();
-        let mut answer = Multistatus::new(is_minimal);
-        for (_, it) in &news[..end] {
-            match it {
-                News::Changed(target) => properties(&mut answer, view, target, &names),
-                News::Left(name) => {
-                    let href = Target::Object(calendar_id.clone(), name.clone()).href();
-                    answer.status(&href, StatusCode::NOT_FOUND, None);
+    asked
+        .look(move |view: &View<'_>, is_minimal| {
+            let shelf = view.shelf;
+            let since = token.map_or(0, |it| it.next);
+            let found = shelf.calendar(&calendar_id).into_iter().flat_map(|it| it.changed(since));
+            let mut news: Vec<(u64, News)> = found
+                .map(|it| {
+                    (
+                        it.at,
+                        News::Changed(Target::Object(calendar_id.clone(), it.place.name.clone())),
+                    )
+                })
+                .collect();
+            for (at, name) in left {
+                // It may have come back, or another one in its place.
+                if at < shelf.end && shelf.item(&calendar_id, &name).is_none() {
+                    news.push((at, News::Left(name)));
                 }
             }
-        }
-        let mut token_now = Token::now(shelf);
-        if is_cut {
-            let next = news[end - 1].0 + 1;
-            token_now = Token { next, since: token.map_or(next, |it| it.since), ..token_now };
-            let href = Target::Calendar(calendar_id.clone()).href();
-            let cause = Some("d:number-of-matches-within-limits");
-            answer.status(&href, StatusCode::INSUFFICIENT_STORAGE, cause);
-        }
-        answer.sync_token(&token_now.to_string());
-        answer.finish()
-    })
-    .await
+            news.sort_by_key(|it| it.0);
+            let mut end = news.len().min(limit);
+            // Changes of one entry stay together: between them there is no token.
+            while end > 0 && end < news.len() && news[end].0 == news[end - 1].0 {
+                end += 1;
+            }
+            let is_cut = end < news.len();
+            let mut answer = Multistatus::new(is_minimal);
+            for (_, it) in &news[..end] {
+                match it {
+                    News::Changed(target) => properties(&mut answer, view, target, &names),
+                    News::Left(name) => {
+                        let href = Target::Object(calendar_id.clone(), name.clone()).href();
+                        answer.status(&href, StatusCode::NOT_FOUND, None);
+                    }
+                }
+            }
+            let mut token_now = Token::now(shelf);
+            if is_cut {
+                let next = news[end - 1].0 + 1;
+                token_now = Token { next, since: token.map_or(next, |it| it.since), ..token_now };
+                let href = Target::Calendar(calendar_id.clone()).href();
+                let cause = Some("d:number-of-matches-within-limits");
+                answer.status(&href, StatusCode::INSUFFICIENT_STORAGE, cause);
+            }
+            answer.sync_token(&token_now.to_string());
+            answer.finish()
+        })
+        .await
 }
 
 /// What was asked of a resource that is there.
@@ -166,7 +177,9 @@ mod tests {
         ] {
             assert_eq!(Token::parse(&token.to_string()), Some(token));
         }
-        for bad in ["", "data:,", "data:,7", "data:,7-1-2", "data:,7-2-1-1", "http://x/7-1", "data:,x-1"] {
+        for bad in
+            ["", "data:,", "data:,7", "data:,7-1-2", "data:,7-2-1-1", "http://x/7-1", "data:,x-1"]
+        {
             assert_eq!(Token::parse(bad), None, "{bad}");
         }
     }

@@ -154,7 +154,9 @@ pub(crate) fn parse(body: &[u8]) -> Result<Option<Element>, String> {
                     .map_err(|_| format!("the body has an unknown entity: {reference}"))?;
                 put(&mut open, &text);
             }
-            Event::DocType(_) => return Err("the body has a document type, which is refused".into()),
+            Event::DocType(_) => {
+                return Err("the body has a document type, which is refused".into());
+            }
             Event::Eof => break,
             Event::Comment(_) | Event::Decl(_) | Event::PI(_) => {}
         }
