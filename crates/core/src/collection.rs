@@ -206,15 +206,19 @@ impl Ledger {
         Place { calendar: calendar.to_owned(), name: "_".into() }.check()?;
         let uid = format!("{CALENDAR_UIDS}{calendar}");
         let present = self.present(&uid);
-        let mut patch = match patch {
+        let edits = match patch {
             Some(mut patch) => {
+                patch.insert("@type".into(), json!("Group"));
                 patch.insert(REMOVED.into(), Value::Null);
-                patch
+                event::merge_patch(&present.flat, &patch)?
             }
-            None => Object::from_iter([(REMOVED.to_owned(), json!(true))]),
+            // Who makes it again doesn't mean what it was.
+            None => {
+                let gone = json!({ "@type": "Group", REMOVED: true });
+                let gone = gone.as_object().map(event::flatten).transpose()?.unwrap_or_default();
+                event::replace(&present.flat, &gone)
+            }
         };
-        patch.insert("@type".into(), json!("Group"));
-        let edits = event::merge_patch(&present.flat, &patch)?;
         if !edits.is_empty() {
             self.write_edits(&uid, edits, context.fresh, context.time)
                 .map_err(|TooLarge(size)| CommandError::TooLarge { size, max: BODY_BYTES_MAX })?;

@@ -29,6 +29,7 @@ use automerge::{
 };
 use sha2::{Digest as _, Sha256};
 
+use crate::collection::is_calendar;
 use crate::event::{Flat, Leaf};
 use crate::ids::{EntryHash, LogId};
 use crate::statement::EventEdit;
@@ -150,7 +151,7 @@ impl Document {
         let mut count = 0;
         for at in 0..BUCKETS {
             let (_, bucket) = doc.get(&events, bucket_name(at)).ok()??;
-            count += doc.length(&bucket) as u64;
+            count += doc.keys(&bucket).filter(|uid| !is_calendar(uid)).count() as u64;
             buckets.push(bucket);
         }
         Some(Self {
@@ -180,7 +181,8 @@ impl Document {
         self.staged_hashes.insert(derived.change.hash().0);
         self.staged.push(derived.change.clone());
         self.staged_uids.extend(derived.touched.keys().cloned());
-        self.events += derived.touched.values().filter(|touched| touched.created).count() as u64;
+        let new = derived.touched.iter().filter(|(uid, it)| it.created && !is_calendar(uid));
+        self.events += new.count() as u64;
         if self.staged.len() < STAGED_MAX { Ok(()) } else { self.flush() }
     }
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 use fasti_calendar::ical::{Component, Line, components_of};
 use fasti_calendar::{Series, Zone};
 use jiff::civil::DateTime;
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 
 use super::shelf::{Item, Shelf};
 use super::xml::{CALDAV, Element};
@@ -192,7 +192,10 @@ impl Look<'_> {
         triggers.into_iter().any(|trigger| match moment(&trigger.value, self.zone) {
             Some(at) => range.contains(&at),
             None => {
-                let Ok(after) = trigger.value.trim().parse::<SignedDuration>() else {
+                // RFC 5545, 3.3.6: its days and weeks are of hours, as far as anybody can tell.
+                let days = SpanRelativeTo::days_are_24_hours();
+                let span = trigger.value.trim().parse::<Span>();
+                let Ok(after) = span.and_then(|span| span.to_duration(days)) else {
                     return false;
                 };
                 let from_end = trigger.param("RELATED").is_some_and(|it| it == "END");

@@ -1,0 +1,532 @@
+//! The CalDAV door, by the letter of the RFCs.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use fasti_tests::{Cluster, Dav, DavAnswer, Fasti};
+
+fn fasti() -> Fasti {
+    Fasti::new(env!("CARGO_BIN_EXE_fasti-under-test"))
+}
+
+struct Office {
+    cluster: Cluster,
+    dav: Dav,
+}
+
+impl Office {
+    fn new() -> Self {
+        let cluster = Cluster::found(&fasti(), "Denver").unwrap();
+        let dav = cluster.nodes[0].dav("ann").unwrap();
+        Self { cluster, dav }
+    }
+
+    fn calendar(&self, id: &str) -> Dav {
+        self.dav.at(&format!("/dav/calendars/{id}/"))
+    }
+}
+
+fn event(uid: &str, lines: &str) -> String {
+    format!(
+        "BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:-//Test//EN\nBEGIN:VEVENT\nUID:{uid}\nDTSTAMP:20240101T000000Z\n{lines}\n\
+         END:VEVENT\nEND:VCALENDAR\n"
+    )
+}
+
+fn talk(uid: &str) -> String {
+    event(uid, "DTSTART:20240401T090000Z\nDURATION:PT1H\nSUMMARY:Talk")
+}
+
+fn put(dav: &Dav, name: &str, text: &str, headers: &[(&str, &str)]) -> DavAnswer {
+    let mut all = vec![("content-type", "text/calendar; charset=utf-8")];
+    all.extend(headers);
+    dav.request("PUT", name, &all, text).unwrap()
+}
+
+fn query(dav: &Dav, filter: &str) -> DavAnswer {
+    let inner = format!(
+        "<d:prop><d:getetag/></d:prop><c:filter><c:comp-filter name=\"VCALENDAR\">{filter}</c:comp-filter></c:filter>"
+    );
+    dav.ask("REPORT", "1", "c:calendar-query", &inner).unwrap()
+}
+
+fn sync(dav: &Dav, token: &str, limit: Option<usize>) -> DavAnswer {
+    let limit = limit.map(|it| format!("<d:limit><d:nresults>{it}</d:nresults></d:limit>"));
+    let inner = format!(
+        "<d:sync-token>{token}</d:sync-token><d:sync-level>1</d:sync-level>{}<d:prop><d:getetag/></d:prop>",
+        limit.unwrap_or_default()
+    );
+    dav.ask("REPORT", "1", "d:sync-collection", &inner).unwrap()
+}
+
+fn token(answer: &DavAnswer) -> String {
+    let (_, token) =
+        answer.body.rsplit_once("<d:sync-token>").unwrap_or_else(|| panic!("{answer:?}"));
+    token.split('<').next().unwrap().to_owned()
+}
+
+/// The names of resources that an answer has, with their statuses: 404 or 200.
+fn told(answer: &DavAnswer) -> Vec<(String, u16)> {
+    let responses = answer.body.split("<d:response>").skip(1);
+    let told = responses.map(|it| {
+        let href = it.split("<d:href>").nth(1).unwrap().split('<').next().unwrap();
+        let status = it.rsplit("HTTP/1.1 ").next().unwrap()[..3].parse().unwrap();
+        (href.trim_end_matches('/').rsplit('/').next().unwrap().to_owned(), status)
+    });
+    let mut told: Vec<_> = told.collect();
+    told.sort();
+    told
+}
+
+fn of(names: &[(&str, u16)]) -> Vec<(String, u16)> {
+    names.iter().map(|(name, status)| ((*name).to_owned(), *status)).collect()
+}
+
+#[test]
+fn an_event_comes_out_as_it_went_in() {
+    let office = Office::new();
+    let text = event(
+        "ü-1@app",
+        "DTSTART;TZID=Europe/Zürich-like:20240401T090000\nDTEND;TZID=Europe/Zürich-like:20240401T100000\n\
+         SUMMARY;LANGUAGE=de:Prüfung der Brücke\\, Teil 1\nX-APP-A;X-B=\"c;d\":e\\nf\nCATEGORIES:A,B\n\
+         ATTENDEE;PARTSTAT=ACCEPTED;CN=Bob:mailto:bob@example.org\nCOMMENT:One\nCOMMENT:Two",
+    )
+    .replace(
+        "BEGIN:VEVENT",
+        "BEGIN:VTIMEZONE\nTZID:Europe/Zürich-like\nBEGIN:STANDARD\nDTSTART:19700101T000000\n\
+         TZOFFSETFROM:+0100\nTZOFFSETTO:+0100\nEND:STANDARD\nEND:VTIMEZONE\nBEGIN:VEVENT",
+    );
+    let made = put(&office.dav, "caf%C3%A9.ics", &text, &[("if-none-match", "*")]);
+    assert_eq!(made.status, 201, "{made:?}");
+    let (etag, read) = office.dav.read("caf%C3%A9.ics").unwrap().unwrap();
+    let unfolded = read.replace("\n ", "");
+    for line in text.lines().filter(|it| !it.starts_with("PRODID")) {
+        assert!(unfolded.contains(line), "{line}: {read}");
+    }
+    assert!(etag.starts_with('"'), "{etag}");
+    // The same again changes nothing: not even the etag.
+    assert_eq!(put(&office.dav, "caf%C3%A9.ics", &text, &[]).status, 204);
+    assert_eq!(put(&office.dav, "caf%C3%A9.ics", &read.replace('\n', "\r\n"), &[]).status, 204);
+    assert_eq!(office.dav.read("caf%C3%A9.ics").unwrap().unwrap().0, etag);
+    let fresh =
+        office.dav.request("GET", "caf%C3%A9.ics", &[("if-none-match", &etag)], "").unwrap();
+    assert_eq!(fresh.status, 304);
+    let head = office.dav.request("HEAD", "caf%C3%A9.ics", &[], "").unwrap();
+    assert_eq!((head.status, head.header("etag")), (200, &*etag));
+    assert!(head.header("content-type").starts_with("text/calendar"), "{head:?}");
+}
+
+#[test]
+fn conditions_guard_against_lost_updates() {
+    let office = Office::new();
+    let dav = &office.dav;
+    assert_eq!(put(dav, "a.ics", &talk("a"), &[("if-match", "\"x\"")]).status, 412);
+    assert_eq!(put(dav, "a.ics", &talk("a"), &[("if-none-match", "*")]).status, 201);
+    assert_eq!(put(dav, "a.ics", &talk("a"), &[("if-none-match", "*")]).status, 412);
+    let (etag, text) = dav.read("a.ics").unwrap().unwrap();
+    let other = text.replace("SUMMARY:Talk", "SUMMARY:Walk");
+    assert_eq!(put(dav, "a.ics", &other, &[("if-match", &etag)]).status, 204);
+    assert_eq!(put(dav, "a.ics", &other, &[("if-match", &etag)]).status, 412);
+    let stale = dav.request("DELETE", "a.ics", &[("if-match", &etag)], "").unwrap();
+    assert_eq!(stale.status, 412);
+    let preferred = put(dav, "a.ics", &talk("a"), &[("prefer", "return=representation")]);
+    assert_eq!(
+        (preferred.status, preferred.header("preference-applied")),
+        (200, "return=representation")
+    );
+    let now = dav.read("a.ics").unwrap().unwrap();
+    assert_eq!(preferred.header("etag"), now.0);
+    let deleted = dav.request("DELETE", "a.ics", &[("if-match", &now.0)], "").unwrap();
+    assert_eq!(deleted.status, 204);
+    assert_eq!(dav.request("GET", "a.ics", &[], "").unwrap().status, 404);
+    assert_eq!(dav.request("DELETE", "a.ics", &[], "").unwrap().status, 404);
+    assert_eq!(put(dav, "a.ics", &talk("a"), &[("if-none-match", "*")]).status, 201);
+}
+
+#[test]
+fn what_is_no_event_is_refused_by_name() {
+    let office = Office::new();
+    let dav = &office.dav;
+    let journal = talk("j").replace("VEVENT", "VJOURNAL");
+    let two = talk("a").replace(
+        "END:VCALENDAR\n",
+        &talk("b").split_once("BEGIN:VEVENT").map(|it| format!("BEGIN:VEVENT{}", it.1)).unwrap(),
+    );
+    let no_uid = talk("a").replace("UID:a\n", "");
+    let large = talk("a").replace("SUMMARY:Talk", &format!("SUMMARY:{}", "x".repeat(140_000)));
+    for (text, precondition) in [
+        ("no calendar", "valid-calendar-data"),
+        (
+            &talk("a").replace("DTSTART:20240401T090000Z", "DTSTART:yesterday"),
+            "valid-calendar-data",
+        ),
+        (&journal, "supported-calendar-component"),
+        (&two, "valid-calendar-object-resource"),
+        (&no_uid, "valid-calendar-object-resource"),
+        (&large, "max-resource-size"),
+    ] {
+        let refused = put(dav, "a.ics", text, &[]);
+        assert_eq!(refused.status, 403, "{precondition}: {refused:?}");
+        assert!(
+            refused.body.contains(&format!("<c:{precondition}/>")),
+            "{precondition}: {refused:?}"
+        );
+    }
+    let json = dav.request("PUT", "a.ics", &[("content-type", "application/json")], "{}").unwrap();
+    assert!(json.status == 403 && json.body.contains("supported-calendar-data"), "{json:?}");
+    assert_eq!(put(dav, "a.ics", &talk("a"), &[]).status, 201);
+    // One UID for an address, and one address for a UID; in a calendar.
+    let conflict = put(dav, "b.ics", &talk("a"), &[]);
+    assert!(conflict.status == 403 && conflict.body.contains("no-uid-conflict"), "{conflict:?}");
+    assert!(conflict.body.contains("/dav/calendars/default/a.ics"), "{conflict:?}");
+    assert_eq!(put(dav, "a.ics", &talk("b"), &[]).status, 403);
+    let nowhere = put(&office.calendar("nowhere"), "a.ics", &talk("c"), &[]);
+    assert_eq!(nowhere.status, 409, "{nowhere:?}");
+}
+
+#[test]
+fn calendars_are_made_named_and_removed() {
+    let office = Office::new();
+    let team = office.calendar("team");
+    let props = "<d:set><d:prop><d:displayname>The team &amp; Übung</d:displayname>\
+                 <ical:calendar-color>#AA00BBFF</ical:calendar-color>\
+                 <c:supported-calendar-component-set><c:comp name=\"VEVENT\"/></c:supported-calendar-component-set>\
+                 <x:other xmlns:x=\"urn:x\"><x:in>1</x:in></x:other></d:prop></d:set>";
+    let made = team.ask("MKCALENDAR", "0", "c:mkcalendar", props).unwrap();
+    assert_eq!(made.status, 201, "{made:?}");
+    assert_eq!(team.ask("MKCALENDAR", "0", "c:mkcalendar", props).unwrap().status, 403);
+    let asked = "<d:prop><d:displayname/><ical:calendar-color/><x:other xmlns:x=\"urn:x\"/><c:supported-calendar-component-set/>\
+                 <d:resourcetype/><d:current-user-privilege-set/><d:supported-report-set/><d:getetag/></d:prop>";
+    let found = team.ask("PROPFIND", "0", "d:propfind", asked).unwrap();
+    for part in [
+        "<d:displayname>The team &amp; Übung</d:displayname>",
+        "<ical:calendar-color>#AA00BBFF</ical:calendar-color>",
+        ">1</",
+        "<c:comp name=\"VEVENT\"/></c:supported",
+        "<c:calendar/>",
+        "<d:write-content/>",
+        "<d:sync-collection/>",
+    ] {
+        assert!(found.body.contains(part), "{part}: {found:?}");
+    }
+    let (_, missing) = found.body.split_once("HTTP/1.1 200 OK").unwrap();
+    assert!(missing.contains("<d:getetag/>") && missing.contains("404"), "{found:?}");
+    let task = put(&team, "t.ics", &talk("t").replace("VEVENT", "VTODO"), &[]);
+    assert!(task.body.contains("supported-calendar-component"), "{task:?}");
+
+    // All of a PROPPATCH, or nothing.
+    let patch = |inner: &str| team.ask("PROPPATCH", "0", "d:propertyupdate", inner).unwrap();
+    let refused = patch(
+        "<d:set><d:prop><d:displayname>Other</d:displayname><d:getetag>x</d:getetag></d:prop></d:set>",
+    );
+    assert!(refused.body.contains("424") && refused.body.contains("403"), "{refused:?}");
+    let taken = patch(
+        "<d:set><d:prop><ical:calendar-order>3</ical:calendar-order></d:prop></d:set>\
+         <d:remove><d:prop><x:other xmlns:x=\"urn:x\"/></d:prop></d:remove>",
+    );
+    assert!(!taken.body.contains("403") && taken.body.contains("200 OK"), "{taken:?}");
+    let asked =
+        "<d:prop><d:displayname/><ical:calendar-order/><x:other xmlns:x=\"urn:x\"/></d:prop>";
+    let found = team.ask("PROPFIND", "0", "d:propfind", asked).unwrap();
+    assert!(found.body.contains("The team") && found.body.contains(">3<"), "{found:?}");
+    assert!(found.body.contains("404 Not Found"), "{found:?}");
+
+    // By the extended MKCOL as well; a plain collection is none.
+    let other = office.calendar("other");
+    assert_eq!(other.request("MKCOL", "", &[], "").unwrap().status, 403);
+    let kind = "<d:set><d:prop><d:resourcetype><d:collection/><c:calendar/></d:resourcetype></d:prop></d:set>";
+    assert_eq!(other.ask("MKCOL", "0", "d:mkcol", kind).unwrap().status, 201);
+    assert_eq!(other.ask("MKCOL", "0", "d:mkcol", kind).unwrap().status, 405);
+
+    // What is in it goes with it, cancelled for all others.
+    assert_eq!(put(&team, "a.ics", &talk("a"), &[]).status, 201);
+    assert_eq!(team.request("DELETE", "", &[], "").unwrap().status, 204);
+    assert_eq!(team.ask("PROPFIND", "0", "d:propfind", "").unwrap().status, 404);
+    assert_eq!(put(&team, "a.ics", &talk("a"), &[]).status, 409);
+    let event = office.cluster.nodes[0].api().event("a").unwrap().unwrap();
+    assert_eq!(event["status"], "cancelled");
+    assert_eq!(office.dav.request("DELETE", "", &[], "").unwrap().status, 403);
+    assert_eq!(team.ask("MKCALENDAR", "0", "c:mkcalendar", "").unwrap().status, 201);
+    let found = team.ask("PROPFIND", "0", "d:propfind", asked).unwrap();
+    assert!(!found.body.contains("The team"), "{found:?}");
+}
+
+#[test]
+fn what_changed_is_told_once_and_survives_a_restart() {
+    let mut office = Office::new();
+    let node = &mut office.cluster.nodes[0];
+    let http = node.api().address().0.replace("http://", "");
+    node.run_with(&["--http", &http]);
+    let dav = office.dav.clone();
+    let first = sync(&dav, "", None);
+    assert_eq!(told(&first), []);
+    for uid in ["a", "b", "c"] {
+        put(&dav, &format!("{uid}.ics"), &talk(uid), &[]);
+    }
+    let second = sync(&dav, &token(&first), None);
+    assert_eq!(told(&second), of(&[("a.ics", 200), ("b.ics", 200), ("c.ics", 200)]));
+    office.cluster.nodes[0].stop().unwrap();
+    office.cluster.nodes[0].start().unwrap();
+    assert_eq!(told(&sync(&dav, &token(&second), None)), []);
+    put(&dav, "b.ics", &talk("b").replace("Talk", "Walk"), &[]);
+    dav.delete("c.ics").unwrap();
+    // It came and went: nobody needs to know.
+    put(&dav, "d.ics", &talk("d"), &[]);
+    dav.delete("d.ics").unwrap();
+    // What happens in other calendars is not told here.
+    let team = office.calendar("team");
+    team.ask("MKCALENDAR", "0", "c:mkcalendar", "").unwrap();
+    put(&team, "x.ics", &talk("x"), &[]);
+    let moved = [("destination", "/dav/calendars/team/a.ics")];
+    assert_eq!(dav.request("MOVE", "a.ics", &moved, "").unwrap().status, 201);
+    let third = sync(&dav, &token(&second), None);
+    let mut news = told(&third);
+    news.retain(|it| it.0 != "d.ics");
+    assert_eq!(news, of(&[("a.ics", 404), ("b.ics", 200), ("c.ics", 404)]));
+    assert_eq!(told(&sync(&team, "", None)), of(&[("a.ics", 200), ("x.ics", 200)]));
+    assert_eq!(told(&sync(&dav, &token(&third), None)), []);
+    for bad in ["data:,0000000000000000-1", "http://example.org/token"] {
+        let refused = sync(&dav, bad, None);
+        assert!(refused.status == 403 && refused.body.contains("valid-sync-token"), "{refused:?}");
+    }
+}
+
+#[test]
+fn a_limit_cuts_an_answer_and_drops_nothing() {
+    let office = Office::new();
+    let dav = &office.dav;
+    put(dav, "gone.ics", &talk("gone"), &[]);
+    let start = token(&sync(dav, "", None));
+    dav.delete("gone.ics").unwrap();
+    for at in 0..5 {
+        put(dav, &format!("e{at}.ics"), &talk(&format!("e{at}")), &[]);
+    }
+    let (mut at, mut all, mut pages) = (start, Vec::new(), 0);
+    loop {
+        let page = sync(dav, &at, Some(2));
+        assert_eq!(page.status, 207, "{page:?}");
+        at = token(&page);
+        let cut = page.body.contains("507 Insufficient Storage");
+        let mut news = told(&page);
+        news.retain(|it| it.1 != 507);
+        assert!(news.len() <= 2, "{page:?}");
+        all.extend(news);
+        pages += 1;
+        // Somebody changes what was told already, and what was not.
+        if pages == 1 {
+            put(dav, "e0.ics", &talk("e0").replace("Talk", "Walk"), &[]);
+            dav.delete("e4.ics").unwrap();
+        }
+        if !cut {
+            break;
+        }
+    }
+    all.sort();
+    all.dedup();
+    // e4 was never told of, so that it need not be now.
+    all.retain(|it| it.0 != "e4.ics");
+    let expected =
+        [("e0.ics", 200), ("e1.ics", 200), ("e2.ics", 200), ("e3.ics", 200), ("gone.ics", 404)];
+    assert_eq!(all, of(&expected));
+    assert!(pages > 2);
+    assert_eq!(told(&sync(dav, &at, Some(2))), []);
+    assert_eq!(sync(dav, "", Some(0)).status, 400);
+}
+
+const WEEKLY: &str = "DTSTART;TZID=America/Denver:20240401T090000\nDTEND;TZID=America/Denver:20240401T100000\n\
+                      RRULE:FREQ=WEEKLY;COUNT=10\nEXDATE;TZID=America/Denver:20240415T090000\nSUMMARY:Weekly";
+
+fn weekly() -> String {
+    event("weekly", WEEKLY).replace(
+        "END:VEVENT\n",
+        "END:VEVENT\nBEGIN:VEVENT\nUID:weekly\nDTSTAMP:20240101T000000Z\n\
+         RECURRENCE-ID;TZID=America/Denver:20240422T090000\nDTSTART;TZID=America/Denver:20240423T110000\n\
+         DTEND;TZID=America/Denver:20240423T120000\nSUMMARY:Moved\nEND:VEVENT\n",
+    )
+}
+
+fn times(start: &str, end: &str) -> String {
+    format!("<c:time-range start=\"{start}\" end=\"{end}\"/>")
+}
+
+#[test]
+fn queries_find_by_time_by_property_and_by_what_is_missing() {
+    let office = Office::new();
+    let dav = &office.dav;
+    put(dav, "weekly.ics", &weekly(), &[]);
+    put(
+        dav,
+        "day.ics",
+        &event("day", "DTSTART;VALUE=DATE:20240410\nSUMMARY:A day\nCATEGORIES:TRIP"),
+        &[],
+    );
+    let alarm = "DTSTART:20240501T120000Z\nSUMMARY:Größe\nBEGIN:VALARM\nACTION:DISPLAY\nTRIGGER:-P1D\nDESCRIPTION:x\nEND:VALARM";
+    put(dav, "alarm.ics", &event("alarm", alarm), &[]);
+    let task = event("task", "DUE:20240412T000000Z\nSUMMARY:Task").replace("VEVENT", "VTODO");
+    put(dav, "task.ics", &task, &[]);
+    let undated = event("undated", "SUMMARY:Some day").replace("VEVENT", "VTODO");
+    put(dav, "undated.ics", &undated, &[]);
+    let events = |inner: &str| {
+        let found = query(dav, &format!("<c:comp-filter name=\"VEVENT\">{inner}</c:comp-filter>"));
+        assert_eq!(found.status, 207, "{found:?}");
+        told(&found).into_iter().map(|it| it.0).collect::<Vec<_>>()
+    };
+    assert_eq!(events(""), ["alarm.ics", "day.ics", "weekly.ics"]);
+    assert_eq!(events(&times("20240410T000000Z", "20240411T000000Z")), ["day.ics"]);
+    // Left out, moved away, moved to.
+    assert_eq!(events(&times("20240415T000000Z", "20240416T000000Z")), [""; 0]);
+    assert_eq!(events(&times("20240422T150000Z", "20240422T160000Z")), [""; 0]);
+    assert_eq!(events(&times("20240423T170000Z", "20240423T171000Z")), ["weekly.ics"]);
+    assert_eq!(events("<c:time-range start=\"20240501T000000Z\"/>"), ["alarm.ics", "weekly.ics"]);
+    assert_eq!(events("<c:time-range end=\"20240402T000000Z\"/>"), ["weekly.ics"]);
+    let text = |name: &str, more: &str, text: &str| {
+        format!(
+            "<c:prop-filter name=\"{name}\"><c:text-match {more}>{text}</c:text-match></c:prop-filter>"
+        )
+    };
+    assert_eq!(events(&text("SUMMARY", "", "WEEK")), ["weekly.ics"]);
+    assert_eq!(events(&text("SUMMARY", "collation=\"i;octet\"", "WEEK")), [""; 0]);
+    assert_eq!(events(&text("SUMMARY", "collation=\"i;unicode-casemap\"", "GRÖß")), ["alarm.ics"]);
+    assert_eq!(
+        events(&text("SUMMARY", "negate-condition=\"yes\"", "a")),
+        ["alarm.ics", "weekly.ics"]
+    );
+    assert_eq!(
+        events("<c:prop-filter name=\"CATEGORIES\"><c:is-not-defined/></c:prop-filter>"),
+        ["alarm.ics", "weekly.ics"]
+    );
+    assert_eq!(
+        events("<c:prop-filter name=\"DTSTART\"><c:param-filter name=\"TZID\"/></c:prop-filter>"),
+        ["weekly.ics"]
+    );
+    let alarms = |start, end| {
+        events(&format!("<c:comp-filter name=\"VALARM\">{}</c:comp-filter>", times(start, end)))
+    };
+    assert_eq!(alarms("20240430T110000Z", "20240430T130000Z"), ["alarm.ics"]);
+    assert_eq!(alarms("20240501T110000Z", "20240501T130000Z"), [""; 0]);
+    let tasks = |inner: &str| {
+        let found = query(dav, &format!("<c:comp-filter name=\"VTODO\">{inner}</c:comp-filter>"));
+        told(&found).into_iter().map(|it| it.0).collect::<Vec<_>>()
+    };
+    assert_eq!(tasks(""), ["task.ics", "undated.ics"]);
+    assert_eq!(tasks(&times("20240411T000000Z", "20240413T000000Z")), ["task.ics"]);
+    for (filter, precondition) in [
+        ("<c:time-range start=\"20240401T000000Z\"/>", "valid-filter"),
+        ("<c:comp-filter name=\"VEVENT\"><c:time-range/></c:comp-filter>", "valid-filter"),
+        (
+            "<c:comp-filter name=\"VEVENT\"><c:time-range start=\"tomorrow\"/></c:comp-filter>",
+            "valid-filter",
+        ),
+        (
+            &format!(
+                "<c:comp-filter name=\"VEVENT\">{}</c:comp-filter>",
+                text("SUMMARY", "collation=\"i;x\"", "a")
+            ),
+            "supported-collation",
+        ),
+    ] {
+        let refused = query(dav, filter);
+        assert!(refused.status == 403 && refused.body.contains(precondition), "{refused:?}");
+    }
+}
+
+#[test]
+fn occurrences_are_expanded_and_parts_are_left_out() {
+    let office = Office::new();
+    let dav = &office.dav;
+    put(dav, "weekly.ics", &weekly(), &[]);
+    let data = |data: &str| {
+        let inner = format!(
+            "<d:prop><c:calendar-data>{data}</c:calendar-data></d:prop><d:href>/dav/calendars/default/weekly.ics</d:href>"
+        );
+        let found = dav.ask("REPORT", "1", "c:calendar-multiget", &inner).unwrap();
+        let text = found.element("c:calendar-data").unwrap_or_else(|| panic!("{found:?}"));
+        text.replace("&#13;\n", "\n").replace("&#13;", "")
+    };
+    let expanded = data("<c:expand start=\"20240408T000000Z\" end=\"20240430T000000Z\"/>");
+    assert_eq!(expanded.matches("BEGIN:VEVENT").count(), 3, "{expanded}");
+    for line in [
+        "DTSTART:20240408T150000Z",
+        "RECURRENCE-ID:20240408T150000Z",
+        "RECURRENCE-ID:20240422T150000Z",
+        "DTSTART:20240423T170000Z",
+        "SUMMARY:Moved",
+        "DTEND:20240429T160000Z",
+    ] {
+        assert!(expanded.contains(line), "{line}: {expanded}");
+    }
+    assert!(!expanded.contains("RRULE") && !expanded.contains("VTIMEZONE"), "{expanded}");
+    let limited =
+        data("<c:limit-recurrence-set start=\"20240401T000000Z\" end=\"20240403T000000Z\"/>");
+    assert!(limited.contains("RRULE") && !limited.contains("Moved"), "{limited}");
+    let part = data(
+        "<c:comp name=\"VCALENDAR\"><c:prop name=\"VERSION\"/><c:comp name=\"VEVENT\"><c:prop name=\"UID\"/>\
+         <c:prop name=\"SUMMARY\"/></c:comp></c:comp>",
+    );
+    assert!(part.contains("SUMMARY:Weekly") && !part.contains("DTSTART"), "{part}");
+    assert!(!part.contains("PRODID") && !part.contains("VTIMEZONE"), "{part}");
+    let gone = "<d:prop><d:getetag/></d:prop><d:href>/dav/calendars/default/none.ics</d:href>";
+    let found = dav.ask("REPORT", "1", "c:calendar-multiget", gone).unwrap();
+    assert_eq!(told(&found), of(&[("none.ics", 404)]));
+}
+
+#[test]
+fn free_and_busy_times_are_joined() {
+    let office = Office::new();
+    let dav = &office.dav;
+    put(dav, "weekly.ics", &weekly(), &[]);
+    put(dav, "b.ics", &event("b", "DTSTART:20240408T153000Z\nDURATION:PT1H\nSUMMARY:Beside"), &[]);
+    put(
+        dav,
+        "c.ics",
+        &event("c", "DTSTART:20240409T100000Z\nDURATION:PT1H\nTRANSP:TRANSPARENT"),
+        &[],
+    );
+    put(
+        dav,
+        "d.ics",
+        &event("d", "DTSTART:20240409T110000Z\nDURATION:PT1H\nSTATUS:CANCELLED"),
+        &[],
+    );
+    put(
+        dav,
+        "e.ics",
+        &event("e", "DTSTART:20240409T120000Z\nDURATION:PT1H\nSTATUS:TENTATIVE"),
+        &[],
+    );
+    let range = times("20240408T000000Z", "20240410T000000Z");
+    let busy = dav.ask("REPORT", "1", "c:free-busy-query", &range).unwrap();
+    assert_eq!(busy.status, 200, "{busy:?}");
+    let lines: Vec<&str> = busy.body.lines().filter(|it| it.starts_with("FREEBUSY")).collect();
+    assert_eq!(
+        lines,
+        [
+            "FREEBUSY:20240408T150000Z/20240408T163000Z",
+            "FREEBUSY;FBTYPE=BUSY-TENTATIVE:20240409T120000Z/20240409T130000Z"
+        ]
+    );
+}
+
+#[test]
+fn what_can_not_be_read_gets_a_reason() {
+    let office = Office::new();
+    let dav = &office.dav;
+    let ask = |method: &str, headers: &[(&str, &str)], body: &str| {
+        dav.request(method, "", headers, body).unwrap().status
+    };
+    assert_eq!(ask("PROPFIND", &[("depth", "0")], "<propfind"), 400);
+    assert_eq!(ask("PROPFIND", &[("depth", "infinity")], ""), 403);
+    assert_eq!(ask("PROPFIND", &[("depth", "0")], "<a xmlns=\"DAV:\"/>"), 400);
+    assert_eq!(ask("REPORT", &[], ""), 400);
+    assert_eq!(ask("REPORT", &[], "<other xmlns=\"DAV:\"/>"), 403);
+    assert_eq!(ask("LOCK", &[], ""), 405);
+    assert_eq!(ask("PUT", &[], ""), 405);
+    let options = dav.request("OPTIONS", "", &[], "").unwrap();
+    assert!(options.header("dav").contains("calendar-access"), "{options:?}");
+    assert!(options.header("allow").contains("REPORT"), "{options:?}");
+    let bomb = "<!DOCTYPE a [<!ENTITY b \"bb\">]><d:propfind xmlns:d=\"DAV:\"><d:prop>&b;</d:prop></d:propfind>";
+    assert_eq!(ask("PROPFIND", &[("depth", "0")], bomb), 400);
+    let minimal = [("depth", "0"), ("prefer", "return=minimal")];
+    let body =
+        "<d:propfind xmlns:d=\"DAV:\"><d:prop><d:displayname/><d:quota/></d:prop></d:propfind>";
+    let answer = dav.request("PROPFIND", "", &minimal, body).unwrap();
+    assert!(!answer.body.contains("404"), "{answer:?}");
+}
