@@ -62,8 +62,7 @@ impl Flooder {
         let change = DocumentChange { document: DocumentId::CALENDAR, edits };
         let (kind, body) = Statement::Change(change).encode();
         let parents = std::mem::take(&mut self.parents);
-        let links =
-            vec![Link { rules: RULES, parents, time: 0, person: String::new(), kind, body }];
+        let links = vec![Link { rules: RULES, parents, time: 0, person: "".into(), kind, body }];
         let (log, first, prev) = (self.log, self.seq, self.prev);
         let mut run = Run { log, first, prev, links, signature: self.signer.sign(&[0; 32]) };
         let hash = run.hashes()[0];

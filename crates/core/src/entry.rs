@@ -48,7 +48,7 @@ pub struct Link {
     pub time: i64,
     /// Who of the author's people asked for it; empty where it was a program, or whoever runs the node. The author's
     /// word for it is all that there is.
-    pub person: String,
+    pub person: Box<str>,
     /// What the body is: see [`crate::statement::Kind`].
     pub kind: u16,
     /// The encoded statement or change.

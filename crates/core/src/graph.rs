@@ -225,9 +225,7 @@ impl Graph {
             seq,
             parents,
             time: row.entry.link.time,
-            person: Some(row.entry.link.person.as_str())
-                .filter(|it| !it.is_empty())
-                .map(Into::into),
+            person: Some(&row.entry.link.person).filter(|it| !it.is_empty()).cloned(),
             standing: row.standing,
             change: None,
         });

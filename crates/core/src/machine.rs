@@ -178,7 +178,7 @@ pub fn found(
         LogId { author: signer.office(), incarnation: Incarnation(u64::from_be_bytes(first)) };
     let (kind, body) = Statement::Found(found).encode();
     let link =
-        Link { rules: RULES, parents: Vec::new(), time: wall, person: String::new(), kind, body };
+        Link { rules: RULES, parents: Vec::new(), time: wall, person: "".into(), kind, body };
     let entry = Entry { log, seq: 1, prev: first_prev(None), link };
     let hash = entry.hash();
     let signature = Some(signer.sign(&hash.0));

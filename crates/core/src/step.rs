@@ -17,6 +17,7 @@ use crate::statement::Statement;
 
 /// Something to be stored. All writes of a step belong into one transaction.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all writes are entries")]
 pub enum Write {
     /// An entry at its place in the local log. The same index again replaces the row (a deferred entry
     /// that was understood at last).
@@ -177,7 +178,7 @@ impl Appended {
             hash: row.hash,
             author: row.entry.log.author,
             time: row.entry.link.time,
-            person: row.entry.link.person.clone(),
+            person: row.entry.link.person.to_string(),
             uids,
         }
     }

@@ -22,7 +22,7 @@ fn an_entry_that_builds_upon_nothing_is_refused_and_spoils_no_newcomer() {
     let author = signer(seed);
     let log = LogId { author: author.office(), incarnation: Incarnation(5) };
     let link =
-        Link { rules: 1, parents: vec![], time: 0, person: String::new(), kind: 3, body: vec![] };
+        Link { rules: 1, parents: vec![], time: 0, person: "".into(), kind: 3, body: vec![] };
     let prev = EntryHash(world.network.0);
     let hash = Entry { log, seq: 1, prev, link: link.clone() }.hash();
     let run = Run { log, first: 1, prev, links: vec![link], signature: author.sign(&hash.0) };

@@ -524,7 +524,7 @@ impl History {
         let mut parents: Vec<_> = heads.filter(|hash| *hash != prev).collect();
         parents.sort();
         let (kind, body) = statement.encode();
-        let link = Link { rules: RULES, parents, time, person: String::new(), kind, body };
+        let link = Link { rules: RULES, parents, time, person: "".into(), kind, body };
         let mut run =
             Run { log, first: seq, prev, links: vec![link], signature: author.sign(&[0; 32]) };
         let hash = run.hashes()[0];

@@ -300,6 +300,7 @@ fn a_conflict_is_decided_once() {
         what: "written as well".into(),
         office: OfficeId([0xbb; 32]),
         name: "Boston".into(),
+        person: None,
         time: 0,
         entry: EntryHash([0xcc; 32]),
     };

@@ -186,7 +186,7 @@ fn written(acts: Vec<Act>, network: &Network) -> Vec<(Bundle, Then)> {
             rules: RULES,
             parents,
             time: START + at as i64 * 1000,
-            person: String::new(),
+            person: "".into(),
             kind,
             body,
         };

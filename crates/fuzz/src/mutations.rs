@@ -147,7 +147,7 @@ fn mutated(dice: &mut Dice, history: &History, network: &Network, author: u8, at
         rules: RULES,
         parents,
         time: START + at as i64 * 1000,
-        person: String::new(),
+        person: "".into(),
         kind,
         body,
     };

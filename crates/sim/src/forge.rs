@@ -137,7 +137,7 @@ impl World {
         let time = if incarnation == OPEN { wall } else { wall - 86_400_000 };
         let (kind, body) = statement.encode();
         let log = LogId { author: office.id, incarnation: Incarnation(incarnation) };
-        let link = Link { rules: RULES, parents, time, person: String::new(), kind, body };
+        let link = Link { rules: RULES, parents, time, person: "".into(), kind, body };
         let entry = Entry { log, seq: rows.len() as u64 + 1, prev, link };
         let hash = entry.hash();
         let signature = Some(office.signer.sign(&hash.0));

@@ -91,7 +91,7 @@ fn write(index: u64) -> Write {
         rules: 1,
         parents: vec![EntryHash([3; 32])],
         time: 0,
-        person: String::new(),
+        person: "".into(),
         kind: 1,
         body,
     };

@@ -12,7 +12,7 @@ use common::{
     owed_no_more, subscribed, watched,
 };
 use fasti_core::notice::Topic;
-use fasti_core::outbox::{DeliveryState, StoredOutbox, SubscriptionId};
+use fasti_core::outbox::{DeliveryState, SubscriptionId};
 use fasti_core::{Incarnation, Write};
 use fasti_store::{CommitError, CreateError, FORMAT, OpenError, ReadError, Snapshot, Store};
 use redb::{Database, ReadableDatabase as _, TableDefinition};

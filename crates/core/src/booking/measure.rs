@@ -38,14 +38,8 @@ impl Node {
         all.extend(parents.iter().filter(|it| Some(**it) != log.last));
         let of = LogId { author: log.office, incarnation: Incarnation(1) };
         let prev = log.last.map_or(EntryHash([0; 32]), |last| self.graph.node(last).hash);
-        let link = Link {
-            rules: 1,
-            parents: vec![],
-            time: 0,
-            person: String::new(),
-            kind: 0,
-            body: vec![],
-        };
+        let link =
+            Link { rules: 1, parents: vec![], time: 0, person: "".into(), kind: 0, body: vec![] };
         let entry = Entry { log: of, seq: log.seq, prev, link };
         let row = Row { hash, signature: None, standing: Standing::Applied, applied: None, entry };
         let at = self.graph.append(&row, all.into());

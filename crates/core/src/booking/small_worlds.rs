@@ -183,7 +183,7 @@ impl World {
                 rules: 1,
                 parents: vec![],
                 time: 0,
-                person: String::new(),
+                person: "".into(),
                 kind: 0,
                 body: vec![],
             };

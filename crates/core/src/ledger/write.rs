@@ -148,7 +148,7 @@ impl Ledger {
             parents.retain(|hash| *hash != prev);
         }
         let size = body.len() + 32 * parents.len();
-        let person = self.person.clone();
+        let person = self.person.as_str().into();
         let link = Link { rules: RULES, parents, time, person, kind, body };
         let entry = Entry { log, seq, prev, link };
         let hash = entry.hash();

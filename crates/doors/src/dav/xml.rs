@@ -187,7 +187,7 @@ fn namespace(resolved: &ResolveResult<'_>) -> Result<String, String> {
         ResolveResult::Bound(namespace) => Ok(namespace.as_ref().to_owned()),
         ResolveResult::Unbound => Ok(String::new()),
         ResolveResult::Unknown(prefix) => {
-            Err(format!("the body uses the prefix {} without saying what it is", prefix))
+            Err(format!("the body uses the prefix {prefix} without saying what it is"))
         }
     }
 }

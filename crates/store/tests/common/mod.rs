@@ -30,7 +30,7 @@ pub fn entry(index: u64, author: OfficeId, seq: u64, bytes: usize) -> Write {
         rules: 1,
         parents: vec![],
         time: 0,
-        person: String::new(),
+        person: "".into(),
         kind: 1,
         body: vec![seq as u8; bytes],
     };
