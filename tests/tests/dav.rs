@@ -530,3 +530,34 @@ fn what_can_not_be_read_gets_a_reason() {
     let answer = dav.request("PROPFIND", "", &minimal, body).unwrap();
     assert!(!answer.body.contains("404"), "{answer:?}");
 }
+
+#[test]
+fn a_feed_is_read_by_whoever_has_its_address_until_it_ends() {
+    let mut office = Office::new();
+    let says = |node: &fasti_tests::Node, args: &[&str]| fasti().prints(node.dir(), args);
+    put(&office.dav, "a.ics", &talk("a"), &[]);
+    let node = &mut office.cluster.nodes[0];
+    let http = node.api().address().0.replace("http://", "");
+    node.run_with(&["--http", &http]);
+    let refused = fasti().says(node.dir(), &["feed", "add", "other"]).unwrap();
+    assert!(refused.status == 1 && refused.err.contains("\"default\""), "{refused:?}");
+    let made = says(node, &["feed", "add", "default", "--json"]);
+    let made: serde_json::Value = serde_json::from_str(&made).unwrap();
+    let path = made["path"].as_str().unwrap();
+    node.stop().unwrap();
+    node.start().unwrap();
+    let anyone = Dav::new(&format!("http://{http}"), "", "");
+    let feed = anyone.request("GET", path, &[], "").unwrap();
+    assert!(feed.status == 200 && feed.body.contains("SUMMARY:Talk"), "{feed:?}");
+    assert!(feed.body.contains("NAME:Calendar"), "{feed:?}");
+    let again = anyone.request("GET", path, &[("if-none-match", feed.header("etag"))], "").unwrap();
+    assert_eq!(again.status, 304);
+    assert_eq!(anyone.request("PUT", path, &[], "").unwrap().status, 405);
+    // It opens nothing else.
+    let other = path.replace("default", "policies");
+    assert_eq!(anyone.request("GET", &other, &[], "").unwrap().status, 404);
+    assert_eq!(anyone.request("GET", "/feeds/default.ics", &[], "").unwrap().status, 404);
+    assert!(says(node, &["feed", "list"]).contains("default"));
+    says(node, &["feed", "remove", made["id"].as_str().unwrap()]);
+    assert_eq!(anyone.request("GET", path, &[], "").unwrap().status, 404);
+}

@@ -221,9 +221,17 @@ pub fn changed<'a>(before: &'a Object, after: &'a Object) -> BTreeSet<&'a str> {
 
 /// Writes events and tasks as one file.
 pub fn write(events: &[Object]) -> String {
+    write_as(events, &[])
+}
+
+/// The same, with these properties of the whole; their values are texts.
+pub fn write_as(events: &[Object], properties: &[(&str, &str)]) -> String {
     let mut calendar = Component::new("VCALENDAR");
     calendar.put("VERSION", "2.0");
     calendar.put("PRODID", "-//Fasti//Fasti//EN");
+    for (name, value) in properties {
+        calendar.put(name, &values::escaped(value));
+    }
     let mut named = BTreeSet::new();
     let mut all = Vec::new();
     for event in events {

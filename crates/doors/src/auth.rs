@@ -130,7 +130,7 @@ fn name_and_password(encoded: &str) -> Option<(String, Zeroizing<String>)> {
 
 /// The other end of the connection; or, if that is the proxy, whom the proxy says that it speaks for.
 /// What stands before the proxy's own words in the header was made up by anyone.
-fn source(door: &Door, request: &Request) -> Source {
+pub(crate) fn source(door: &Door, request: &Request) -> Source {
     let peer = request.extensions().get().map_or(IpAddr::from([0; 4]), |Peer(address)| *address);
     let forwarded = || {
         let lines = request.headers().get_all("x-forwarded-for");
@@ -146,7 +146,7 @@ fn refused(why: &str) -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
 }
 
-fn too_often(wait: Duration) -> Problem {
+pub(crate) fn too_often(wait: Duration) -> Problem {
     let seconds = wait.as_secs_f64().ceil() as u64;
     let detail = format!(
         "wrong too often, from this address or for this name: nothing was checked; try again in {seconds} s"

@@ -67,6 +67,22 @@ pub trait Node: Send + Sync + 'static {
     /// Whatever the disk says.
     fn keep_users(&self, users: &[u8]) -> io::Result<()>;
 
+    /// What was kept last with [`Node::keep_feeds`]; none if nothing was. Called once.
+    ///
+    /// # Errors
+    /// Whatever the disk says.
+    fn feeds(&self) -> io::Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
+
+    /// Keeps the feeds, as [`Node::keep_users`] does people.
+    ///
+    /// # Errors
+    /// Whatever the disk says.
+    fn keep_feeds(&self, _: &[u8]) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Entries of the local log from this index on, at most `limit`, without gaps; empty only if there
     /// are none. May read the disk: it is called where blocking is allowed.
     ///

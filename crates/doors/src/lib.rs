@@ -20,6 +20,7 @@ mod events;
 #[cfg(feature = "fake")]
 pub mod fake;
 mod faults;
+mod feeds;
 mod handle;
 mod members;
 mod openapi;

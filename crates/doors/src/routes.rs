@@ -13,10 +13,11 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use crate::dav::Library;
+use crate::feeds::Feeds;
 use crate::people::People;
 use crate::problem::Problem;
 use crate::{
-    Guard, Handle, auth, backup, bookings, browser, conflicts, dav, events, faults, members,
+    Guard, Handle, auth, backup, bookings, browser, conflicts, dav, events, faults, feeds, members,
     openapi, policies, probes, publish, report, stream, subscriptions, users,
 };
 
@@ -27,6 +28,7 @@ pub(crate) struct Door {
     pub(crate) token: Arc<str>,
     pub(crate) people: Arc<People>,
     pub(crate) library: Arc<Library>,
+    pub(crate) feeds: Feeds,
     /// Whether TLS ends here.
     pub(crate) https: bool,
     /// See [`crate::Guard::names`].
@@ -46,6 +48,7 @@ impl Door {
         Ok(Self {
             people: People::load(handle.clone())?,
             library: Arc::default(),
+            feeds: Feeds::load(&handle)?,
             handle,
             token: Arc::clone(&guard.token),
             https: guard.tls.is_some(),
@@ -67,6 +70,7 @@ pub(crate) fn router(door: Door) -> Router {
     let anyones = from_fn_with_state(door.clone(), auth::require_anyone);
     of(&open_routes())
         .merge(of(&dav_routes()).route_layer(anyones.clone()))
+        .route("/.well-known/caldav", any(dav::well_known))
         .merge(of(&shared_routes()).route_layer(anyones))
         .merge(of(&operator_routes()).route_layer(operators))
         .fallback(async |uri: Uri| {
@@ -131,7 +135,7 @@ fn dav_routes() -> [(&'static str, MethodRouter<Door>); 6] {
 
 /// Routes for the operator alone: who else gets in, here or to the network, is not for those to say who
 /// were let in; nor where this node sends what it knows.
-pub(crate) fn operator_routes() -> [(&'static str, MethodRouter<Door>); 12] {
+pub(crate) fn operator_routes() -> [(&'static str, MethodRouter<Door>); 14] {
     [
         ("/v1/backup", get(backup::stream)),
         ("/v1/members/{office}", delete(members::remove)),
@@ -139,6 +143,8 @@ pub(crate) fn operator_routes() -> [(&'static str, MethodRouter<Door>); 12] {
         ("/v1/invite", post(members::invite)),
         ("/v1/users", get(users::list).post(users::add)),
         ("/v1/users/{name}", delete(users::remove)),
+        ("/v1/feeds", get(feeds::list).post(feeds::add)),
+        ("/v1/feeds/{id}", delete(feeds::remove)),
         ("/v1/subscriptions", post(subscriptions::add)),
         ("/v1/subscriptions/{name}", patch(subscriptions::edit).delete(subscriptions::remove)),
         ("/v1/subscriptions/{name}/rotate", post(subscriptions::rotate)),
@@ -148,12 +154,12 @@ pub(crate) fn operator_routes() -> [(&'static str, MethodRouter<Door>); 12] {
     ]
 }
 
-/// Routes for probes, which have no token.
+/// Routes for whoever has no token of the node: probes, and readers of feeds.
 pub(crate) fn open_routes() -> [(&'static str, MethodRouter<Door>); 3] {
     [
         ("/healthz", get(probes::healthy)),
         ("/readyz", get(probes::ready)),
-        ("/.well-known/caldav", any(dav::well_known)),
+        ("/feeds/{file}", get(feeds::read)),
     ]
 }
 

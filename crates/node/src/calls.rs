@@ -4,6 +4,7 @@ pub(crate) mod agenda;
 pub(crate) mod bookings;
 pub(crate) mod conflicts;
 pub(crate) mod event;
+pub(crate) mod feed;
 pub(crate) mod ical;
 pub(crate) mod members;
 pub(crate) mod policies;

@@ -228,6 +228,18 @@ pub enum Call {
         #[command(subcommand)]
         call: UserCall,
     },
+    /// Read-only addresses of calendars, for apps that can subscribe and nothing else
+    ///
+    ///   fasti feed add policies             (prints the address, with its secret; it is shown this once)
+    ///   fasti feed list
+    ///
+    /// Whoever has the address reads the calendar until the feed is removed.
+    #[command(verbatim_doc_comment)]
+    Feed {
+        /// What to do with feeds.
+        #[command(subcommand)]
+        call: FeedCall,
+    },
     /// Show the node at a glance, or how far a policy has come
     ///
     ///   fasti status
@@ -367,6 +379,23 @@ pub enum LogFormat {
     Human,
     /// For programs: one JSON object a line.
     Json,
+}
+
+/// `fasti feed`
+#[derive(Debug, Subcommand)]
+pub enum FeedCall {
+    /// Print a new address of a calendar; it is shown this once
+    Add {
+        /// The calendar's id, such as default or policies
+        calendar: String,
+    },
+    /// List the feeds that there are
+    List,
+    /// End a feed; its address leads nowhere at once
+    Remove {
+        /// Its id, as the list has it
+        id: String,
+    },
 }
 
 /// `fasti user`

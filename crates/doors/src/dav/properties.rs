@@ -196,7 +196,7 @@ impl View<'_> {
             }
             "displayname" => match target {
                 Target::Principal(name) => xml.say(name),
-                Target::Calendar(id) => xml.say(display_name(id, self.shelf.calendar(id)?)),
+                Target::Calendar(id) => xml.say(self.shelf.calendar(id)?.display_name(id)),
                 Target::Home => xml.say("Calendars"),
                 Target::Object(..) => xml.say(item?.member("title")?),
                 _ => return None,
@@ -352,11 +352,6 @@ impl View<'_> {
 
 /// The components that are kept.
 pub(crate) const KINDS: [&str; 2] = ["VEVENT", "VTODO"];
-
-pub(crate) fn display_name<'a>(id: &'a str, calendar: &'a Calendar) -> &'a str {
-    let default = if id == DEFAULT_CALENDAR { "Calendar" } else { id };
-    calendar.about("title").filter(|it| !it.is_empty()).unwrap_or(default)
-}
 
 pub(crate) fn content_type(is_task: bool) -> &'static str {
     match is_task {

@@ -141,6 +141,12 @@ impl Calendar {
         self.by_change.range((since, Arc::from(""))..).map(|it| it.1)
     }
 
+    /// What people call it.
+    pub(crate) fn display_name<'a>(&'a self, id: &'a str) -> &'a str {
+        let default = if id == DEFAULT_CALENDAR { "Calendar" } else { id };
+        self.about("title").filter(|it| !it.is_empty()).unwrap_or(default)
+    }
+
     /// A member of what is said of it that is a text.
     pub(crate) fn about(&self, name: &str) -> Option<&str> {
         self.about.get(name).and_then(Value::as_str)

@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, watch};
 
 /// The setting that holds the people with an app password.
 const SETTING_USERS: &str = "users";
+const SETTING_FEEDS: &str = "feeds";
 
 pub(crate) struct Shared {
     office: OfficeId,
@@ -278,6 +279,14 @@ impl fasti_doors::Node for Shared {
 
     fn keep_users(&self, users: &[u8]) -> io::Result<()> {
         self.store.set(SETTING_USERS, users).map_err(io::Error::other)
+    }
+
+    fn feeds(&self) -> io::Result<Option<Vec<u8>>> {
+        self.store.reader().setting(SETTING_FEEDS).map_err(io::Error::other)
+    }
+
+    fn keep_feeds(&self, feeds: &[u8]) -> io::Result<()> {
+        self.store.set(SETTING_FEEDS, feeds).map_err(io::Error::other)
     }
 
     fn history(&self, from: u64, limit: usize) -> io::Result<Vec<Appended>> {
