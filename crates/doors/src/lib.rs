@@ -1,4 +1,4 @@
-//! Every way in for people and programs: the HTTP API and the event stream.
+//! Every way in for people and programs: the HTTP API, the event stream and the web page.
 //!
 //! A request takes the same way whichever door it comes through: [`serve`] limits it, `browser`
 //! refuses what foreign pages send, `auth` asks who it is, a route parses it into a [`fasti_core::Command`], [`Handle::ask`] waits for the core's
@@ -20,8 +20,10 @@ mod events;
 pub mod fake;
 mod faults;
 mod handle;
+mod login;
 mod members;
 mod openapi;
+mod page;
 mod people;
 mod policies;
 mod probes;
@@ -30,6 +32,7 @@ mod publish;
 mod report;
 mod routes;
 mod server;
+mod sessions;
 mod stream;
 mod subscriptions;
 mod users;
@@ -40,3 +43,4 @@ pub use routes::path_segment;
 #[cfg(feature = "fake")]
 pub use server::respond;
 pub use server::{Guard, serve};
+pub use sessions::LINK_TTL;

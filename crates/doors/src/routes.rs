@@ -14,9 +14,10 @@ use tokio::sync::watch;
 
 use crate::people::People;
 use crate::problem::Problem;
+use crate::sessions::Sessions;
 use crate::{
-    Guard, Handle, auth, backup, bookings, browser, conflicts, events, faults, members, openapi,
-    policies, probes, publish, report, stream, subscriptions, users,
+    Guard, Handle, auth, backup, bookings, browser, conflicts, events, faults, login, members,
+    openapi, page, policies, probes, publish, report, stream, subscriptions, users,
 };
 
 /// What every route may use.
@@ -25,6 +26,7 @@ pub(crate) struct Door {
     pub(crate) handle: Handle,
     pub(crate) token: Arc<str>,
     pub(crate) people: Arc<People>,
+    pub(crate) sessions: Arc<Sessions>,
     /// Whether TLS ends here.
     pub(crate) https: bool,
     /// See [`crate::Guard::names`].
@@ -43,6 +45,7 @@ impl Door {
     ) -> io::Result<Self> {
         Ok(Self {
             people: People::load(handle.clone())?,
+            sessions: Arc::new(Sessions::new()),
             handle,
             token: Arc::clone(&guard.token),
             https: guard.tls.is_some(),
@@ -63,6 +66,7 @@ pub(crate) fn router(door: Door) -> Router {
     let operators = from_fn_with_state(door.clone(), auth::require_operator);
     let anyones = from_fn_with_state(door.clone(), auth::require_anyone);
     of(&open_routes())
+        .merge(of(&page_routes()))
         .merge(of(&shared_routes()).route_layer(anyones))
         .merge(of(&operator_routes()).route_layer(operators))
         .fallback(async |uri: Uri| {
@@ -115,8 +119,9 @@ pub(crate) fn shared_routes() -> [(&'static str, MethodRouter<Door>); 27] {
 
 /// Routes for the operator alone: who else gets in, here or to the network, is not for those to say who
 /// were let in; nor where this node sends what it knows.
-pub(crate) fn operator_routes() -> [(&'static str, MethodRouter<Door>); 12] {
+pub(crate) fn operator_routes() -> [(&'static str, MethodRouter<Door>); 13] {
     [
+        ("/v1/session/link", post(login::link)),
         ("/v1/backup", get(backup::stream)),
         ("/v1/members/{office}", delete(members::remove)),
         ("/v1/successor", post(members::succeed)),
@@ -132,9 +137,18 @@ pub(crate) fn operator_routes() -> [(&'static str, MethodRouter<Door>); 12] {
     ]
 }
 
-/// Routes for probes, which have no token.
-pub(crate) fn open_routes() -> [(&'static str, MethodRouter<Door>); 2] {
-    [("/healthz", get(probes::healthy)), ("/readyz", get(probes::ready))]
+/// Routes for probes, which have no token, and for who has yet to log in.
+pub(crate) fn open_routes() -> [(&'static str, MethodRouter<Door>); 3] {
+    [
+        ("/v1/session", get(login::who).post(login::begin).delete(login::end)),
+        ("/healthz", get(probes::healthy)),
+        ("/readyz", get(probes::ready)),
+    ]
+}
+
+/// The web page, which holds nothing of the calendar: it asks the other routes.
+pub(crate) fn page_routes() -> [(&'static str, MethodRouter<Door>); 2] {
+    [("/", get(page::index)), ("/assets/{name}", get(page::asset))]
 }
 
 /// The one parameter of a path.

@@ -62,6 +62,11 @@ impl Client {
         Ok(Some(Self { agent: node.agent(config.build())?, node, dir: dir.into() }))
     }
 
+    /// Where it is, such as `http://127.0.0.1:8377`.
+    pub(crate) fn http(&self) -> &str {
+        &self.node.http
+    }
+
     pub(crate) fn get(&self, path: &str) -> anyhow::Result<Value> {
         self.ask("GET", path, None, None).map(|(answer, _)| answer)
     }

@@ -122,6 +122,7 @@ fn call(cli: Cli) -> anyhow::Result<String> {
         Call::Subscriptions { call } => calls::systems::call(&client()?, call, json),
         Call::Deliveries(args) => calls::systems::deliveries(&client()?, &args, json),
         Call::Replay(args) => calls::systems::replay(&client()?, &args, json),
+        Call::Login => calls::login::login(&client()?, json),
         Call::User { call } => calls::user::call(&client()?, call, json),
     }
 }
