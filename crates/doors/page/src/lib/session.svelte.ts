@@ -15,12 +15,20 @@ class Login {
     return this.now?.caller === 'operator';
   }
 
+  /** What was asked before the last log-in or log-out is answered too late. */
+  #asked = 0;
+
   async look() {
-    this.now = await get<Session>('/v1/session');
+    const asked = ++this.#asked;
+    const now = await get<Session>('/v1/session');
+    if (asked === this.#asked) this.now = now;
   }
 
   async begin(shown: { name: string; password: string } | { token: string } | { code: string }) {
-    this.now = (await ask<Session>('POST', '/v1/session', shown)).body;
+    ++this.#asked;
+    const { body } = await ask<Session>('POST', '/v1/session', shown);
+    ++this.#asked;
+    this.now = body;
   }
 
   async end() {
