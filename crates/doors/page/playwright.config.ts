@@ -22,5 +22,6 @@ export default defineConfig({
     timezoneId: 'America/Denver',
     viewport: { width: 1280, height: 800 },
     trace: 'retain-on-failure',
+    screenshot: 'only-on-failure',
   },
 });

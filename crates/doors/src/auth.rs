@@ -55,7 +55,6 @@ async fn pass(
     next: Next,
     may: impl FnOnce(Caller) -> bool,
 ) -> Response {
-    let is_page = browser::is_page(request.headers());
     let source = source(door, &request);
     let caller = identify(door, request.method(), request.headers(), source).await;
     // Nothing behind this has a use for them, and what isn't there is never logged.
@@ -73,11 +72,6 @@ async fn pass(
         }
         Err(problem) => problem.into_response(),
     };
-    if is_page && response.status() == StatusCode::UNAUTHORIZED {
-        // Asked for Basic, browsers put a dialog of their own before the page, which knows better.
-        let bearer = HeaderValue::from_static("Bearer realm=\"fasti\"");
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);
-    }
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

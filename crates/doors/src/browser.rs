@@ -17,7 +17,7 @@ use crate::routes::Door;
 const POLICY: &str = "default-src 'self'; base-uri 'none'; object-src 'none'; form-action 'self'; frame-ancestors 'none'";
 
 /// Whether a page's script asks, rather than a person who follows a link or a program that is no browser.
-pub(crate) fn is_page(headers: &HeaderMap) -> bool {
+fn is_page(headers: &HeaderMap) -> bool {
     headers.get("sec-fetch-mode").is_some_and(|mode| mode != "navigate")
         || headers.contains_key("x-requested-with")
 }
@@ -53,10 +53,16 @@ const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName =
 pub(crate) async fn guard(State(door): State<Door>, request: Request, next: Next) -> Response {
     let refusal = misdirected(&door, request.headers())
         .or_else(|| forged(&door, request.method(), request.headers()));
+    let is_page = is_page(request.headers());
     let mut response = match refusal {
         Some(problem) => problem.into_response(),
         None => next.run(request).await,
     };
+    if is_page && response.status() == StatusCode::UNAUTHORIZED {
+        // Asked for Basic, browsers put a dialog of their own before the page, which knows better.
+        let bearer = HeaderValue::from_static("Bearer realm=\"fasti\"");
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);
+    }
     let mut set = |name, value| {
         response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
     };

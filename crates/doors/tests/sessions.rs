@@ -227,4 +227,8 @@ fn a_page_that_is_not_known_is_not_asked_by_the_browser_itself() {
     assert!(challenge(&[]), "a calendar app needs it");
     assert!(!challenge(&[("sec-fetch-mode", "cors")]));
     assert!(!challenge(&[("x-requested-with", "fasti")]));
+    let page = [JSON, ("x-requested-with", "fasti")];
+    let wrong = json!({ "name": "ann", "password": "x" }).to_string();
+    let got = ask(&fake, "POST /v1/session", &page, &wrong);
+    assert_eq!((got.status, got.header("www-authenticate")), (401, "Bearer realm=\"fasti\""));
 }

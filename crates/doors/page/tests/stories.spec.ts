@@ -266,7 +266,7 @@ test('a system that was down is delivered to again when somebody asks for it', a
     });
     const row = page.getByRole('row', { name: /owed/ });
     await expect(row).toContainText('pending');
-    await expect(page.getByRole('row', { name: /CRM http/ })).toContainText('failing');
+    await expect(page.getByRole('row', { name: /CRM http/ })).toContainText('500');
     isDown = false;
     await page.getByRole('button', { name: 'Replay owed to CRM' }).click();
     await expect(page.getByText('Everything is confirmed.')).toBeVisible();

@@ -64,7 +64,10 @@ export function shifted(event: CalendarEvent, by: number): JsonObject {
   if (overrides.length > 0) {
     const changes: JsonObject = {};
     for (const [id] of overrides) changes[id] = null;
-    for (const [id, override] of overrides) changes[moved(id, by)] = override;
+    for (const [id, override] of overrides) {
+      const start = typeof override.start === 'string' ? { start: moved(override.start, by) } : {};
+      changes[moved(id, by)] = { ...override, ...start };
+    }
     patch.recurrenceOverrides = changes;
   }
   return patch;
