@@ -113,6 +113,31 @@ fn a_link_into_the_page_is_printed() {
     assert!(json["link"].as_str().unwrap().contains("/#/login/"), "{json}");
 }
 
+#[test]
+fn the_policies_of_a_range_are_those_that_its_calendar_shows() {
+    let fasti = Fasti::new(env!("CARGO_BIN_EXE_fasti-under-test"));
+    let cluster = Cluster::found(&fasti, "Core").unwrap();
+    let api = cluster.nodes[0].api();
+    for (policy, start) in [("APRIL", "2030-04-30"), ("MAY", "2030-05-01")] {
+        api.publish(policy, start, policy).unwrap();
+    }
+    let event = json!({"@type": "Event", "title": "None", "start": "2030-04-30T09:00:00"});
+    api.send("POST", "/v1/events", &event).unwrap();
+    let in_range = |query: &str| -> Vec<String> {
+        let answer = api.get(&format!("/v1/policies?{query}")).unwrap();
+        assert_eq!(answer["more"], json!(false));
+        let policies = answer["policies"].as_array().unwrap().iter();
+        policies.map(|it| it["policy"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(in_range("from=2030-04-01&to=2030-04-30&zone=America/Denver"), ["APRIL"]);
+    assert_eq!(in_range("from=2030-05-01T00:00:00&to=2030-06-01T00:00:00"), ["MAY"]);
+    assert_eq!(in_range("from=2030-01-01&to=2030-12-31").len(), 2);
+    for wrong in ["from=2030-04-01", "zone=UTC", "from=x&to=y"] {
+        let answer = api.ask("GET", &format!("/v1/policies?{wrong}"), &[], "").unwrap();
+        assert_eq!(answer.status, 400, "{wrong}");
+    }
+}
+
 /// All files beneath a folder, by their names.
 fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();

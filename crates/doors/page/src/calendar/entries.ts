@@ -3,6 +3,7 @@
 import type { Calendar } from '@event-calendar/core';
 import { TEXT, colourOf } from '../lib/colours';
 import type { Booking, Occurrence, Policy } from '../lib/types';
+import type { Rest } from './crowded';
 import { isWholeDays } from './moving';
 
 /** What colours and filters go by. */
@@ -14,8 +15,11 @@ export interface Known {
 }
 
 export interface Entry extends Calendar.EventInput {
-  extendedProps: { occurrence: Occurrence; bookings: Booking[]; policy: Policy | undefined; states: string[] };
+  extendedProps: (Shown | { rest: Rest; occurrence: undefined; policy: undefined }) & { bookings: Booking[]; states: string[] };
 }
+
+// Types and no interfaces: the component takes what has any other fields.
+export type Shown = { occurrence: Occurrence; policy: Policy | undefined };
 
 const WORST_FIRST = ['displaced', 'tentative', 'settled'] as const;
 
@@ -55,6 +59,13 @@ function entryOf(occurrence: Occurrence, bookings: Booking[], policy: Policy | u
     extendedProps: { occurrence, bookings, policy, states },
   };
 }
+
+/** Whether two lists show the same, so that nothing has to be made anew. */
+export const isSame = (some: Entry[], others: Entry[]): boolean =>
+  some.length === others.length && some.every((it, place) => looks(it) === looks(others[place]!));
+
+const looks = ({ id, start, end, classNames, extendedProps: { occurrence, bookings } }: Entry): string =>
+  [id, occurrence?.etag, start, end, classNames, ...bookings.map((it) => it.id + it.state)].join('\n');
 
 /** In words that are shown and read out. What is all right needs none. */
 function statesOf({ event }: Occurrence, bookings: Booking[], policy: Policy | undefined): string[] {

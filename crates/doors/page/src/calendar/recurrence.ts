@@ -65,8 +65,9 @@ export function shifted(event: CalendarEvent, by: number): JsonObject {
     const changes: JsonObject = {};
     for (const [id] of overrides) changes[id] = null;
     for (const [id, override] of overrides) {
-      const start = typeof override.start === 'string' ? { start: moved(override.start, by) } : {};
-      changes[moved(id, by)] = { ...override, ...start };
+      const changed = { ...override };
+      if (typeof override.start === 'string') changed.start = moved(override.start, by);
+      changes[moved(id, by)] = changed;
     }
     patch.recurrenceOverrides = changes;
   }

@@ -3,6 +3,8 @@
 import { explain } from './api';
 import { live, type Change } from './live.svelte';
 
+const SLOW_MS = 250;
+
 export class Read<T> {
   value = $state.raw<T | undefined>(undefined);
   problem = $state<string | null>(null);
@@ -26,12 +28,16 @@ export class Read<T> {
   async #run() {
     while (this.#isOld) {
       this.#isOld = false;
+      const begun = performance.now();
       try {
         this.value = await this.#ask();
         this.problem = null;
       } catch (error) {
         this.problem = explain(error);
       }
+      // What takes the node long is asked less often: some of its time has to be for others.
+      const took = performance.now() - begun;
+      if (took > SLOW_MS) await new Promise((resolve) => setTimeout(resolve, 4 * took));
     }
   }
 }
@@ -42,7 +48,7 @@ export class Read<T> {
  */
 export function reading<T>(
   ask: () => Promise<T>,
-  matters: (change: Change) => boolean = () => true,
+  matters: (change: Change) => boolean = ({ uids }) => uids.size > 0,
   everyMs?: number,
 ): Read<T> {
   const read = new Read(ask);
