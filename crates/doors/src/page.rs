@@ -36,10 +36,11 @@ macro_rules! file {
 
 const INDEX: File = file!("index.html", "text/html; charset=utf-8");
 
-const ASSETS: [File; 3] = [
+const ASSETS: [File; 4] = [
     file!("assets/page.js", "text/javascript; charset=utf-8"),
     file!("assets/page.css", "text/css; charset=utf-8"),
     file!("assets/icon.svg", "image/svg+xml"),
+    file!("assets/licenses.txt", "text/plain; charset=utf-8"),
 ];
 
 /// A file as it is sent.

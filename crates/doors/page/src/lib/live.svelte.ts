@@ -2,13 +2,12 @@
 // and read again what they show; bursts are told once.
 
 import { untrack } from 'svelte';
-import type { Occurrence } from './types';
 
 export interface Change {
+  /** Entries that came, also such as touch no event. */
+  entries: number;
   /** Uids of events that were touched. */
   uids: Set<string>;
-  /** Offices that wrote. */
-  offices: Set<string>;
   /** Something may have been missed: read everything again. */
   whole: boolean;
 }
@@ -17,6 +16,8 @@ type Listener = (change: Change) => void;
 
 /** How long a burst is collected: too short to be noticed. */
 const BURST_MS = 80;
+
+const RETRY_MS = 2000;
 
 class Live {
   state = $state<'off' | 'connecting' | 'live' | 'lost'>('off');
@@ -28,6 +29,18 @@ class Live {
   #listeners = new Set<Listener>();
   #burst: Change = nothing();
   #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor() {
+    // A stream through a network that is gone may stay silent for minutes.
+    addEventListener('offline', () => {
+      if (this.state === 'off') return;
+      this.#source?.close();
+      this.#lost();
+    });
+    addEventListener('online', () => {
+      if (this.state === 'lost') this.#open();
+    });
+  }
 
   start() {
     this.stop();
@@ -43,6 +56,8 @@ class Live {
   }
 
   #open() {
+    clearTimeout(this.#retry);
+    this.#source?.close();
     const source = new EventSource('/v1/stream');
     this.#source = source;
     source.onopen = () => {
@@ -50,17 +65,10 @@ class Live {
       if (this.state === 'lost') this.#tell({ ...nothing(), whole: true });
       this.state = 'live';
     };
-    source.onerror = () => {
-      this.state = 'lost';
-      this.#tell({ ...nothing(), whole: true });
-      // A browser gives up for good when it is refused: the session may have ended, or the node be starting.
-      if (source.readyState === EventSource.CLOSED) {
-        this.#retry = setTimeout(() => this.#open(), 2000);
-      }
-    };
+    source.onerror = () => this.#lost();
     source.addEventListener('entry', (message) => {
-      const entry = JSON.parse((message as MessageEvent<string>).data) as { uids: string[]; office: string };
-      this.#tell({ uids: new Set(entry.uids), offices: new Set([entry.office]), whole: false });
+      const entry = JSON.parse((message as MessageEvent<string>).data) as { uids: string[] };
+      this.#tell({ entries: 1, uids: new Set(entry.uids), whole: false });
     });
     source.addEventListener('conflicts', (message) => {
       const { open } = JSON.parse((message as MessageEvent<string>).data) as { open: string[] };
@@ -69,9 +77,19 @@ class Live {
     });
   }
 
+  #lost() {
+    this.state = 'lost';
+    // Whoever is logged out meanwhile learns it by asking.
+    this.#tell({ ...nothing(), whole: true });
+    // A browser gives up for good when it is refused: the session may have ended, or the node be starting.
+    if (this.#source?.readyState !== EventSource.CLOSED) return;
+    clearTimeout(this.#retry);
+    this.#retry = setTimeout(() => this.#open(), RETRY_MS);
+  }
+
   #tell(change: Change) {
     for (const uid of change.uids) this.#burst.uids.add(uid);
-    for (const office of change.offices) this.#burst.offices.add(office);
+    this.#burst.entries += change.entries;
     this.#burst.whole ||= change.whole;
     this.#timer ??= setTimeout(() => {
       const burst = this.#burst;
@@ -88,9 +106,6 @@ class Live {
   }
 }
 
-const nothing = (): Change => ({ uids: new Set(), offices: new Set(), whole: false });
+const nothing = (): Change => ({ entries: 0, uids: new Set(), whole: false });
 
 export const live = new Live();
-
-export const touches = (change: Change, shown: Occurrence[]) =>
-  change.whole || shown.some((it) => change.uids.has(it.uid));

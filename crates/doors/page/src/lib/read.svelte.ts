@@ -48,7 +48,7 @@ export class Read<T> {
  */
 export function reading<T>(
   ask: () => Promise<T>,
-  matters: (change: Change) => boolean = ({ uids }) => uids.size > 0,
+  matters: (change: Change) => boolean = ({ entries }) => entries > 0,
   everyMs?: number,
 ): Read<T> {
   const read = new Read(ask);
