@@ -78,6 +78,12 @@ fn it_can_be_used_soon_with_many_events() {
 }
 
 #[test]
+#[ignore = "makes the pictures for the documentation: tests/page/pictures"]
+fn pictures() {
+    tell("picture", &["Core", "Denver"]);
+}
+
+#[test]
 fn the_sources_are_sound_and_make_what_is_in_the_binary() {
     run(&mut npx(&["svelte-check", "--tsconfig", "./tsconfig.json", "--fail-on-warnings"]));
     let folder = tempfile::tempdir().unwrap();
