@@ -3,6 +3,9 @@
 import { expect, test } from '@playwright/test';
 import { Office, nodes } from './office';
 
+// What is recorded for failures would be measured as well.
+test.use({ trace: 'off', screenshot: 'off' });
+
 const EVENTS = 10_000;
 
 test('the page can be used soon with ten thousand events', async ({ browser }) => {
