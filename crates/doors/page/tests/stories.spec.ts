@@ -130,6 +130,53 @@ test('one of a series is moved, and then all of it', async () => {
   expect(Object.keys(event.recurrenceOverrides)).toHaveLength(1);
 });
 
+test('a series is dragged: one of it, or nothing', async () => {
+  const { page } = core;
+  await core.post('/v1/events', {
+    '@type': 'Event',
+    uid: 'dragged',
+    title: 'Drill',
+    start: `${dayFromToday(-1)}T11:00:00`,
+    timeZone: 'America/Denver',
+    duration: 'PT1H',
+    recurrenceRules: [{ '@type': 'RecurrenceRule', frequency: 'daily', count: 2 }],
+  });
+  await core.calendar('Day');
+  const drag = async () => {
+    await expect(core.event('Drill')).toContainText('11:00');
+    const box = (await core.event('Drill').boundingBox())!;
+    await page.mouse.move(box.x + 40, box.y + 10);
+    await page.mouse.down();
+    await page.mouse.move(box.x + 40, box.y + 34, { steps: 4 });
+    await page.mouse.move(box.x + 40, box.y + 58, { steps: 4 });
+    await page.mouse.up();
+  };
+  await drag();
+  await page.getByRole('button', { name: 'Leave it' }).click();
+  await drag();
+  await page.getByRole('button', { name: 'Only this one' }).click();
+  await expect(core.event('Drill')).toContainText('12:00');
+  const event = await core.get('/v1/events/dragged');
+  expect(event.start).toBe(`${dayFromToday(-1)}T11:00:00`);
+  expect(event.recurrenceOverrides).toEqual({
+    [`${dayFromToday(0)}T11:00:00`]: { start: `${dayFromToday(0)}T12:00:00`, duration: 'PT1H' },
+  });
+});
+
+test('an event is cancelled at one office, and struck out at the other', async () => {
+  await core.post('/v1/events', {
+    '@type': 'Event', uid: 'off', title: 'Call <b onclick=alert(1)>off</b>', start: `${dayFromToday(0)}T19:00:00`, timeZone: 'America/Denver', duration: 'PT1H',
+  });
+  await core.calendar('List');
+  await denver.calendar('List');
+  // What others write is text, and never markup.
+  await expect(denver.event('Call <b onclick=alert(1)>off</b>')).toBeVisible();
+  await core.event('off</b>').click();
+  await core.page.getByRole('button', { name: 'Cancel the event' }).click();
+  await expect(core.event('off</b>')).toContainText('cancelled');
+  await expect(denver.event('off</b>')).toContainText('cancelled');
+});
+
 test('what another changed meanwhile is not overwritten', async () => {
   await core.calendar('Week');
   await add(core, 'Contested', { at: '16:00' });
