@@ -1,12 +1,13 @@
 //! Who may use the doors: the operator, who has the node's token, and people with an app password.
-//! People may do what an office may; members, users and faults are the operator's alone.
+//! People may do what an office may; members, users and faults are the operator's alone. The web page's
+//! sessions stand for either.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use data_encoding::BASE64;
@@ -17,6 +18,8 @@ use crate::attempts::Source;
 use crate::people::Verdict;
 use crate::problem::Problem;
 use crate::routes::Door;
+use crate::sessions::{SessionId, Whose};
+use crate::{browser, login};
 
 /// The other end of a connection.
 #[derive(Clone, Copy, Debug)]
@@ -65,12 +68,14 @@ async fn pass(
     may: impl FnOnce(&Caller) -> bool,
 ) -> Response {
     let source = source(door, &request);
-    let caller = identify(door, request.headers(), source).await;
-    // Nothing behind this has a use for it, and what isn't there is never logged.
+    let caller = identify(door, request.method(), request.headers(), source).await;
+    // Nothing behind this has a use for them, and what isn't there is never logged.
     request.headers_mut().remove(header::AUTHORIZATION);
+    request.headers_mut().remove(header::COOKIE);
     let mut response = match caller {
-        Ok(caller) if may(&caller) => {
+        Ok((caller, session)) if may(&caller) => {
             request.extensions_mut().insert(caller.clone());
+            request.extensions_mut().insert(session.map(|(id, _)| id));
             match caller {
                 Caller::Operator => next.run(request).await,
                 Caller::Person(name) => PERSON.scope(name, next.run(request)).await,
@@ -86,34 +91,84 @@ async fn pass(
     response
 }
 
-async fn identify(door: &Door, headers: &HeaderMap, source: Source) -> Result<Caller, Problem> {
+/// Who asks, and by which session, if by one.
+pub(crate) async fn identify(
+    door: &Door,
+    method: &Method,
+    headers: &HeaderMap,
+    source: Source,
+) -> Result<(Caller, Option<(SessionId, Whose)>), Problem> {
     let Some((scheme, secret)) = credentials(headers) else {
-        return Err(refused("no token or password was sent"));
+        return by_cookie(door, method, headers);
     };
     if scheme.eq_ignore_ascii_case("bearer") {
-        // The right token is never told to wait, whatever others tried: it can't be guessed, and looking
-        // costs nothing.
-        if secret.as_bytes().ct_eq(door.token.as_bytes()).into() {
-            return Ok(Caller::Operator);
-        }
-        return Err(match door.people.wrong_token(source) {
-            Some(wait) => too_often(wait),
-            None => refused("the token is not this node's"),
-        });
+        return check_token(door, secret, source).map(|()| (Caller::Operator, None));
     }
     let basic = scheme.eq_ignore_ascii_case("basic").then(|| name_and_password(secret)).flatten();
     let Some((name, password)) = basic else {
         return Err(refused("neither a token nor a name with a password can be read from it"));
     };
-    match door.people.check(name.clone(), &password, source).await {
-        Verdict::Right => Ok(Caller::Person(name.into())),
-        Verdict::Wrong => Err(refused("there is no user with this name and password")),
+    check_password(door, &name, &password, source).await?;
+    Ok((Caller::Person(name.into()), None))
+}
+
+/// Browsers send cookies along whichever page asks. So a cookie counts only for what comes from our page:
+/// whoever would change something has to prove that, and nobody may say otherwise.
+fn by_cookie(
+    door: &Door,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<(Caller, Option<(SessionId, Whose)>), Problem> {
+    let nobody = || refused("no token or password was sent");
+    let (id, whose) = login::session(door, headers).ok_or_else(nobody)?;
+    if !browser::is_from_own_page(door, method, headers) {
+        let detail = "a session is good for this node's own page only: programs send the token or an app password";
+        return Err(Problem::new(StatusCode::FORBIDDEN, "foreign-origin", detail));
+    }
+    let caller = match &whose {
+        Whose::Operator => Caller::Operator,
+        Whose::Person { name, password } if door.people.password_of(name) == Some(*password) => {
+            Caller::Person(name.as_str().into())
+        }
+        Whose::Person { .. } => {
+            door.sessions.end(id);
+            return Err(refused("the password that began this session was taken back"));
+        }
+    };
+    Ok((caller, Some((id, whose))))
+}
+
+/// The right token is never told to wait, whatever others tried: it can't be guessed, and looking costs
+/// nothing.
+pub(crate) fn check_token(door: &Door, token: &str, source: Source) -> Result<(), Problem> {
+    if token.as_bytes().ct_eq(door.token.as_bytes()).into() {
+        return Ok(());
+    }
+    Err(match door.people.wrong_token(source) {
+        Some(wait) => too_often(wait),
+        None => refused("the token is not this node's"),
+    })
+}
+
+pub(crate) async fn check_password(
+    door: &Door,
+    name: &str,
+    password: &str,
+    source: Source,
+) -> Result<(), Problem> {
+    match door.people.check(name.to_owned(), password, source).await {
+        Verdict::Right => Ok(()),
+        Verdict::Wrong => Err(unknown_password()),
         Verdict::Wait(wait) => Err(too_often(wait)),
         Verdict::Busy => {
             let detail = "too many passwords are being checked; try again in a second";
             Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail))
         }
     }
+}
+
+pub(crate) fn unknown_password() -> Problem {
+    refused("there is no user with this name and password")
 }
 
 fn credentials(headers: &HeaderMap) -> Option<(&str, &str)> {

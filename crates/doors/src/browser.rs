@@ -4,7 +4,7 @@
 //! There are no CORS headers: pages of others may read nothing.
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use std::net::{IpAddr, Ipv6Addr};
@@ -16,19 +16,59 @@ use crate::routes::Door;
 /// nothing inline, and no frame around it.
 const POLICY: &str = "default-src 'self'; base-uri 'none'; object-src 'none'; form-action 'self'; frame-ancestors 'none'";
 
+/// Whether a page's script asks, rather than a person who follows a link or a program that is no browser.
+fn is_page(headers: &HeaderMap) -> bool {
+    headers.get("sec-fetch-mode").is_some_and(|mode| mode != "navigate")
+        || headers.contains_key("x-requested-with")
+}
+
+/// Whether TLS lies before the door: our own, or a proxy's, which the page's own origin tells.
+pub(crate) fn is_https(door: &Door, headers: &HeaderMap) -> bool {
+    let origin = headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok());
+    door.https || origin.is_some_and(|origin| origin.starts_with("https://"))
+}
+
+/// Whether a request with a cookie comes from a page of ours. [`guard`] lets pass what says nothing of where
+/// it comes from, as programs do; but with a cookie, what changes something has to say it. All browsers send
+/// `Origin` with such requests. A reading one may come from the address bar (`none`), but from no other
+/// origin of this site, such as another port of this machine.
+pub(crate) fn is_from_own_page(door: &Door, method: &Method, headers: &HeaderMap) -> bool {
+    let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
+    let origin = headers.get(header::ORIGIN).map(|origin| is_own_origin(door, origin, headers));
+    if method.is_safe() {
+        return matches!(site, None | Some(b"same-origin" | b"none")) && origin != Some(false);
+    }
+    match (site, origin) {
+        (_, Some(false)) | (None, None) => false,
+        (None, Some(true)) => true,
+        (Some(site), _) => site == b"same-origin",
+    }
+}
+
+/// No page of another origin may take an answer as its picture or script, not even to learn that there is one.
+const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName =
+    HeaderName::from_static("cross-origin-resource-policy");
+
 /// Refuses what a foreign page sent, and marks all answers.
 pub(crate) async fn guard(State(door): State<Door>, request: Request, next: Next) -> Response {
     let refusal = misdirected(&door, request.headers())
         .or_else(|| forged(&door, request.method(), request.headers()));
+    let is_page = is_page(request.headers());
     let mut response = match refusal {
         Some(problem) => problem.into_response(),
         None => next.run(request).await,
     };
+    if is_page && response.status() == StatusCode::UNAUTHORIZED {
+        // Asked for Basic, browsers put a dialog of their own before the page, which knows better.
+        let bearer = HeaderValue::from_static("Bearer realm=\"fasti\"");
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);
+    }
     let mut set = |name, value| {
         response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
     };
     set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     set(header::REFERRER_POLICY, "no-referrer");
+    set(CROSS_ORIGIN_RESOURCE_POLICY, "same-origin");
     set(header::CONTENT_SECURITY_POLICY, POLICY);
     response
 }

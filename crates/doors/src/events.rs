@@ -71,12 +71,8 @@ async fn expanded(door: &Door, asked: ListQuery) -> Result<Json<Value>, Problem>
         let detail = "expanding recurrences takes from and to, and no after";
         return Err(Problem::malformed(detail));
     };
-    let query = AgendaQuery {
-        from: moment("from", &from, false)?,
-        to: moment("to", &to, true)?,
-        zone: asked.zone.unwrap_or_else(|| "UTC".into()),
-        limit: asked.limit.unwrap_or(PAGE_MAX),
-    };
+    let limit = asked.limit.unwrap_or(PAGE_MAX);
+    let query = AgendaQuery { limit, ..range(&from, &to, asked.zone)? };
     if !(1..=OCCURRENCES_MAX).contains(&query.limit) {
         return Err(Problem::malformed(format!("limit is a number from 1 to {OCCURRENCES_MAX}")));
     }
@@ -86,6 +82,16 @@ async fn expanded(door: &Door, asked: ListQuery) -> Result<Json<Value>, Problem>
         }
         _ => Err(Problem::unexpected()),
     }
+}
+
+/// What happens in a range, as much as can be asked for at once.
+pub(crate) fn range(from: &str, to: &str, zone: Option<String>) -> Result<AgendaQuery, Problem> {
+    Ok(AgendaQuery {
+        from: moment("from", from, false)?,
+        to: moment("to", to, true)?,
+        zone: zone.unwrap_or_else(|| "UTC".into()),
+        limit: OCCURRENCES_MAX,
+    })
 }
 
 pub(crate) async fn create(

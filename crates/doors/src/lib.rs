@@ -1,4 +1,4 @@
-//! Every way in for people and programs: the HTTP API and the event stream.
+//! Every way in for people and programs: the HTTP API, the event stream and the web page.
 //!
 //! A request takes the same way whichever door it comes through: [`serve`] limits it, `browser`
 //! refuses what foreign pages send, `auth` asks who it is, a route parses it into a [`fasti_core::Command`], [`Handle::ask`] waits for the core's
@@ -22,8 +22,10 @@ pub mod fake;
 mod faults;
 mod feeds;
 mod handle;
+mod login;
 mod members;
 mod openapi;
+mod page;
 mod people;
 mod policies;
 mod probes;
@@ -32,6 +34,7 @@ mod publish;
 mod report;
 mod routes;
 mod server;
+mod sessions;
 mod stream;
 mod subscriptions;
 mod users;
@@ -42,3 +45,4 @@ pub use routes::path_segment;
 #[cfg(feature = "fake")]
 pub use server::respond;
 pub use server::{Guard, serve};
+pub use sessions::LINK_TTL;

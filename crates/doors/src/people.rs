@@ -157,6 +157,11 @@ impl People {
         Ok(())
     }
 
+    /// Names the password that a person has now, and nobody else ever had: its hash is salted.
+    pub(crate) fn password_of(&self, name: &str) -> Option<[u8; 32]> {
+        lock(&self.people).get(name).map(|person| Sha256::digest(&person.phc).into())
+    }
+
     /// For those who have to end what a password began.
     pub(crate) fn removals(&self) -> watch::Receiver<()> {
         self.removed.subscribe()

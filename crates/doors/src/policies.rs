@@ -1,22 +1,67 @@
 //! Policies and their approval.
 
+use std::collections::BTreeSet;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
-use fasti_core::command::PolicyView;
-use fasti_core::{Answer, Command};
+use axum::http::{HeaderMap, StatusCode, Uri};
+use fasti_core::command::{OccurrenceView, PolicyView};
+use fasti_core::{Answer, Command, CommandError};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::problem::Problem;
-use crate::routes::{Door, Id};
-use crate::{body, conditions};
+use crate::routes::{Door, Id, query};
+use crate::{body, conditions, events};
 
-pub(crate) async fn list(State(door): State<Door>) -> Result<Json<Value>, Problem> {
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListQuery {
+    from: Option<String>,
+    to: Option<String>,
+    zone: Option<String>,
+}
+
+pub(crate) async fn list(State(door): State<Door>, uri: Uri) -> Result<Json<Value>, Problem> {
+    let asked: ListQuery = query(&uri)?;
+    match (asked.from, asked.to) {
+        (None, None) if asked.zone.is_none() => {}
+        (Some(from), Some(to)) => return in_range(&door, &from, &to, asked.zone).await,
+        _ => return Err(Problem::malformed("from and to go together, and zone with them")),
+    }
     match door.handle.ask(Command::Policies).await? {
         Answer::Policies(policies) => Ok(Json(json!({ "policies": policies }))),
         _ => Err(Problem::unexpected()),
     }
+}
+
+/// Those that a calendar shows in a range. One question for each, so that whoever asks for something else
+/// meanwhile doesn't wait for all of them.
+async fn in_range(
+    door: &Door,
+    from: &str,
+    to: &str,
+    zone: Option<String>,
+) -> Result<Json<Value>, Problem> {
+    let Answer::Agenda { occurrences, more } =
+        door.handle.ask(Command::Agenda(events::range(from, to, zone)?)).await?
+    else {
+        return Err(Problem::unexpected());
+    };
+    let is_policy = |it: &OccurrenceView| it.event.contains_key("fasti:policy");
+    let uids: BTreeSet<String> =
+        occurrences.into_iter().filter(is_policy).map(|it| it.uid).collect();
+    let mut policies = Vec::with_capacity(uids.len());
+    for policy in uids {
+        match door.handle.ask(Command::Policy { policy }).await {
+            Ok(Answer::Policy(policy)) => policies.push(*policy),
+            Err(CommandError::UnknownPolicy(_)) => {}
+            Err(error) => return Err(error.into()),
+            Ok(_) => return Err(Problem::unexpected()),
+        }
+    }
+    Ok(Json(json!({ "policies": policies, "more": more })))
 }
 
 pub(crate) async fn read(

@@ -42,6 +42,11 @@ impl Problem {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
     }
 
+    /// Whether it says that nobody knows who asks.
+    pub(crate) fn is_unauthorized(&self) -> bool {
+        self.status == StatusCode::UNAUTHORIZED
+    }
+
     /// The document; also an item of a batch's answer.
     pub(crate) fn to_json(&self) -> Value {
         let mut document = json!({

@@ -16,9 +16,10 @@ use crate::dav::Library;
 use crate::feeds::Feeds;
 use crate::people::People;
 use crate::problem::Problem;
+use crate::sessions::Sessions;
 use crate::{
-    Guard, Handle, auth, backup, bookings, browser, conflicts, dav, events, faults, feeds, members,
-    openapi, policies, probes, publish, report, stream, subscriptions, users,
+    Guard, Handle, auth, backup, bookings, browser, conflicts, dav, events, faults, feeds, login,
+    members, openapi, page, policies, probes, publish, report, stream, subscriptions, users,
 };
 
 /// What every route may use.
@@ -29,6 +30,7 @@ pub(crate) struct Door {
     pub(crate) people: Arc<People>,
     pub(crate) library: Arc<Library>,
     pub(crate) feeds: Feeds,
+    pub(crate) sessions: Arc<Sessions>,
     /// Whether TLS ends here.
     pub(crate) https: bool,
     /// See [`crate::Guard::names`].
@@ -49,6 +51,7 @@ impl Door {
             people: People::load(handle.clone())?,
             library: Arc::default(),
             feeds: Feeds::load(&handle)?,
+            sessions: Arc::new(Sessions::new()),
             handle,
             token: Arc::clone(&guard.token),
             https: guard.tls.is_some(),
@@ -71,6 +74,14 @@ pub(crate) fn router(door: Door) -> Router {
     of(&open_routes())
         .merge(of(&dav_routes()).route_layer(anyones.clone()))
         .route("/.well-known/caldav", any(dav::well_known))
+        .merge(of(&page_routes()))
+        // Browsers get the page, and calendar apps that look there what they look for.
+        .route(
+            "/",
+            get(page::index).fallback_service(
+                any(dav::elsewhere).layer(anyones.clone()).with_state(door.clone()),
+            ),
+        )
         .merge(of(&shared_routes()).route_layer(anyones))
         .merge(of(&operator_routes()).route_layer(operators))
         .fallback(async |uri: Uri| {
@@ -122,12 +133,11 @@ pub(crate) fn shared_routes() -> [(&'static str, MethodRouter<Door>); 27] {
 }
 
 /// Routes for calendar apps, where methods are not told apart by the path.
-fn dav_routes() -> [(&'static str, MethodRouter<Door>); 6] {
+fn dav_routes() -> [(&'static str, MethodRouter<Door>); 5] {
     [
         ("/dav", any(dav::serve)),
         ("/dav/", any(dav::serve)),
         ("/dav/{*path}", any(dav::serve)),
-        ("/", any(dav::elsewhere)),
         ("/principals", any(dav::elsewhere)),
         ("/principals/", any(dav::elsewhere)),
     ]
@@ -135,8 +145,9 @@ fn dav_routes() -> [(&'static str, MethodRouter<Door>); 6] {
 
 /// Routes for the operator alone: who else gets in, here or to the network, is not for those to say who
 /// were let in; nor where this node sends what it knows.
-pub(crate) fn operator_routes() -> [(&'static str, MethodRouter<Door>); 14] {
+pub(crate) fn operator_routes() -> [(&'static str, MethodRouter<Door>); 15] {
     [
+        ("/v1/session/link", post(login::link)),
         ("/v1/backup", get(backup::stream)),
         ("/v1/members/{office}", delete(members::remove)),
         ("/v1/successor", post(members::succeed)),
@@ -154,13 +165,19 @@ pub(crate) fn operator_routes() -> [(&'static str, MethodRouter<Door>); 14] {
     ]
 }
 
-/// Routes for whoever has no token of the node: probes, and readers of feeds.
-pub(crate) fn open_routes() -> [(&'static str, MethodRouter<Door>); 3] {
+/// Routes for whoever has no token of the node: probes, readers of feeds, and who has yet to log in.
+pub(crate) fn open_routes() -> [(&'static str, MethodRouter<Door>); 4] {
     [
+        ("/v1/session", get(login::who).post(login::begin).delete(login::end)),
         ("/healthz", get(probes::healthy)),
         ("/readyz", get(probes::ready)),
         ("/feeds/{file}", get(feeds::read)),
     ]
+}
+
+/// The rest of the web page, which holds nothing of the calendar: it asks the other routes.
+fn page_routes() -> [(&'static str, MethodRouter<Door>); 1] {
+    [("/assets/{name}", get(page::asset))]
 }
 
 /// The one parameter of a path.

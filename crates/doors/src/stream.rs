@@ -7,7 +7,8 @@
 //! What needs a person is a state and no history: a follower hears what is open when it has caught up, and again
 //! whenever that has changed.
 //!
-//! When an app password is taken back, people's streams end: who still may comes again.
+//! When an app password is taken back, people's streams end: who still may comes again. So does a page's when
+//! its session ends.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::convert::Infallible;
@@ -31,6 +32,7 @@ use crate::Handle;
 use crate::auth::Caller;
 use crate::problem::Problem;
 use crate::routes::{Door, query};
+use crate::sessions::SessionId;
 
 /// Entries that are read from the history at a time.
 const PAGE: usize = 256;
@@ -56,6 +58,7 @@ struct StreamQuery {
 pub(crate) async fn stream(
     State(door): State<Door>,
     Extension(caller): Extension<Caller>,
+    Extension(session): Extension<Option<SessionId>>,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
@@ -85,11 +88,18 @@ pub(crate) async fn stream(
     // the first entry can resume as well.
     let first = next.checked_sub(1).map(|index| Event::default().id(index.to_string()));
     let first = first.unwrap_or_default().retry(RETRY);
-    let mut stopping = door.stopping;
+    let (mut stopping, sessions) = (door.stopping, door.sessions);
+    let session_over = async move {
+        match session {
+            Some(session) => sessions.over(session).await,
+            None => std::future::pending().await,
+        }
+    };
     let end = async move {
         tokio::select! {
             _ = stopping.wait_for(|stopping| *stopping) => {}
             _ = removals.changed(), if caller != Caller::Operator => {}
+            () = session_over => {}
         }
     };
     let messages = futures::stream::unfold(follower, |mut follower| async {

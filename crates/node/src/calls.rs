@@ -6,6 +6,7 @@ pub(crate) mod conflicts;
 pub(crate) mod event;
 pub(crate) mod feed;
 pub(crate) mod ical;
+pub(crate) mod login;
 pub(crate) mod members;
 pub(crate) mod policies;
 pub(crate) mod publish;

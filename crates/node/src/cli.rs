@@ -219,7 +219,12 @@ pub enum Call {
     ///   fasti replay CRM --since beginning
     #[command(verbatim_doc_comment)]
     Replay(ReplayArgs),
-    /// Give people app passwords, for calendar apps and the HTTP API
+    /// Print a link that opens the web page and logs you in, once
+    ///
+    /// For whoever runs the node: in the page you may do all that the command line may. The link ends after ten
+    /// minutes.
+    Login,
+    /// Give people app passwords, for the web page, calendar apps and the HTTP API
     ///
     /// A password is printed once, and kept as a hash. It is good at this node, and for what an office may
     /// do; members and users are managed with the node's token alone.

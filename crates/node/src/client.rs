@@ -62,7 +62,7 @@ impl Client {
         Ok(Some(Self { agent: node.agent(config.build())?, node, dir: dir.into() }))
     }
 
-    /// Where it serves, such as `http://127.0.0.1:8377`.
+    /// Where it is, such as `http://127.0.0.1:8377`.
     pub(crate) fn http(&self) -> &str {
         &self.node.http
     }

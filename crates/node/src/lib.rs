@@ -123,6 +123,7 @@ fn call(cli: Cli) -> anyhow::Result<String> {
         Call::Deliveries(args) => calls::systems::deliveries(&client()?, &args, json),
         Call::Replay(args) => calls::systems::replay(&client()?, &args, json),
         Call::Feed { call } => calls::feed::call(&client()?, call, json),
+        Call::Login => calls::login::login(&client()?, json),
         Call::User { call } => calls::user::call(&client()?, call, json),
     }
 }

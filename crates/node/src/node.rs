@@ -31,6 +31,7 @@ use fasti_net as net;
 use fasti_store::Store;
 
 use crate::NodeFile;
+use crate::calls::login;
 use crate::certificate::Certificate;
 use crate::keys;
 use crate::print;
@@ -62,6 +63,8 @@ pub(crate) struct Settings {
     pub(crate) relay: bool,
     pub(crate) reach: Reach,
     pub(crate) http: Http,
+    /// Whether someone sits at a terminal, who wants to know where the page is.
+    pub(crate) greet: bool,
 }
 
 /// How HTTP is served.
@@ -80,7 +83,7 @@ const RENEWAL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Runs a node until `stop` completes.
 pub(crate) async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-    let Settings { dir, listen, announce, relay, http, reach } = settings;
+    let Settings { dir, listen, announce, relay, http, reach, greet } = settings;
     keys::keep_private(&dir)?;
     let mut store = Store::open(&dir)?;
     rotate::use_successor(&mut store, &dir)?;
@@ -181,6 +184,15 @@ pub(crate) async fn run(settings: Settings, stop: impl Future<Output = ()>) -> a
     }
     let fingerprint = certificate.as_ref().map(|certificate| certificate.fingerprint_for_people());
     tracing::info!(http = file.http, fingerprint, listen = ?shared.addresses(), "ready");
+    if greet {
+        let dir = dir.clone();
+        // It asks over HTTP, which is served below.
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = login::greet(&dir) {
+                tracing::warn!(%error, "no link into the page can be printed");
+            }
+        });
+    }
     let guard = Guard {
         token: token.as_str().into(),
         tls,

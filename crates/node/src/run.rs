@@ -32,7 +32,8 @@ pub(crate) fn run(dir: &Path, args: &RunArgs) -> anyhow::Result<()> {
     };
     let reach = if args.public_targets_only { Reach::Public } else { Reach::Any };
     let relay = args.relay;
-    let settings = Settings { dir: dir.to_owned(), listen, announce, relay, http, reach };
+    let greet = std::io::IsTerminal::is_terminal(&std::io::stdout());
+    let settings = Settings { dir: dir.to_owned(), listen, announce, relay, http, reach, greet };
     // The work is the engine's, which has a thread of its own: here bytes are moved, and each hop from one
     // thread to another would cost more than what it shares out.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
