@@ -1,6 +1,8 @@
 //! The CalDAV door, by the letter of the RFCs.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+use std::collections::BTreeMap;
+
 use fasti_tests::{Cluster, Dav, DavAnswer, Fasti};
 
 fn fasti() -> Fasti {
@@ -560,4 +562,82 @@ fn a_feed_is_read_by_whoever_has_its_address_until_it_ends() {
     assert!(says(node, &["feed", "list"]).contains("default"));
     says(node, &["feed", "remove", made["id"].as_str().unwrap()]);
     assert_eq!(anyone.request("GET", path, &[], "").unwrap().status, 404);
+}
+
+/// A client that only ever syncs, page by page, beside one that does whatever comes to its mind.
+#[test]
+fn whatever_happens_who_syncs_has_what_is_there() {
+    let office = Office::new();
+    let calendars = [office.dav.clone(), office.calendar("team")];
+    calendars[1].ask("MKCALENDAR", "0", "c:mkcalendar", "").unwrap();
+    let seed = std::env::var("FASTI_SEED").ok().and_then(|it| it.parse().ok()).unwrap_or(7_u64);
+    let mut state = seed;
+    let mut below = |n: u64| {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % n
+    };
+    let mut known: [BTreeMap<String, String>; 2] = Default::default();
+    let mut tokens = [String::new(), String::new()];
+    for step in 0..300 {
+        let (at, name) = (below(2) as usize, format!("e{}.ics", below(6)));
+        let dav = &calendars[at];
+        match below(6) {
+            0 | 1 => {
+                let text = talk(&name[..2]).replace("Talk", &format!("Step {step}"));
+                let status = put(dav, &name, &text, &[]).status;
+                assert!([201, 204].contains(&status), "{status}");
+            }
+            2 => drop(dav.request("DELETE", &name, &[], "").unwrap()),
+            3 => {
+                let to = format!("/dav/calendars/{}/{name}", ["default", "team"][1 - at]);
+                drop(
+                    dav.request("MOVE", &name, &[("destination", &to), ("overwrite", "T")], "")
+                        .unwrap(),
+                );
+            }
+            _ => {
+                // Now and then it is cut off in the middle of what it has to hear.
+                let pages = below(3);
+                for _ in 0..=pages {
+                    let page = sync(dav, &tokens[at], Some(1 + below(3) as usize));
+                    assert_eq!(page.status, 207, "seed {seed}, step {step}: {page:?}");
+                    take(&mut known[at], &page);
+                    tokens[at] = token(&page);
+                }
+            }
+        }
+    }
+    for at in 0..2 {
+        loop {
+            let page = sync(&calendars[at], &tokens[at], Some(2));
+            take(&mut known[at], &page);
+            tokens[at] = token(&page);
+            if !page.body.contains("507") {
+                break;
+            }
+        }
+        let mut there = BTreeMap::new();
+        let all = calendars[at]
+            .ask("PROPFIND", "1", "d:propfind", "<d:prop><d:getetag/></d:prop>")
+            .unwrap();
+        take(&mut there, &all);
+        assert_eq!(known[at], there, "seed {seed}");
+    }
+}
+
+/// What a client that keeps etags by name makes of an answer.
+fn take(known: &mut BTreeMap<String, String>, answer: &DavAnswer) {
+    for response in answer.body.split("<d:response>").skip(1) {
+        let part = |tag: &str| response.split(&format!("<d:{tag}>")).nth(1)?.split('<').next();
+        let href = part("href").unwrap();
+        if href.ends_with('/') {
+            continue;
+        }
+        let name = href.rsplit('/').next().unwrap().to_owned();
+        match part("getetag") {
+            Some(etag) => drop(known.insert(name, etag.to_owned())),
+            None => drop(known.remove(&name)),
+        }
+    }
 }

@@ -13,6 +13,7 @@ mod backup;
 mod body;
 mod bookings;
 mod browser;
+mod calendars;
 mod conditions;
 mod conflicts;
 mod dav;

@@ -18,8 +18,9 @@ use crate::people::People;
 use crate::problem::Problem;
 use crate::sessions::Sessions;
 use crate::{
-    Guard, Handle, auth, backup, bookings, browser, conflicts, dav, events, faults, feeds, login,
-    members, openapi, page, policies, probes, publish, report, stream, subscriptions, users,
+    Guard, Handle, auth, backup, bookings, browser, calendars, conflicts, dav, events, faults,
+    feeds, login, members, openapi, page, policies, probes, publish, report, stream, subscriptions,
+    users,
 };
 
 /// What every route may use.
@@ -97,7 +98,7 @@ pub(crate) fn router(door: Door) -> Router {
 }
 
 /// Routes for the operator and for people with an app password.
-pub(crate) fn shared_routes() -> [(&'static str, MethodRouter<Door>); 27] {
+pub(crate) fn shared_routes() -> [(&'static str, MethodRouter<Door>); 29] {
     [
         ("/v1/publish", post(publish::publish)),
         ("/v1/events", get(events::list).post(events::create)),
@@ -105,6 +106,8 @@ pub(crate) fn shared_routes() -> [(&'static str, MethodRouter<Door>); 27] {
             "/v1/events/{uid}",
             get(events::read).put(events::put).patch(events::patch).delete(events::cancel),
         ),
+        ("/v1/calendars", get(calendars::list)),
+        ("/v1/calendars/{id}", patch(calendars::edit)),
         ("/v1/stream", get(stream::stream)),
         ("/v1/members", get(members::list)),
         ("/v1/members/former", get(members::former)),
