@@ -148,7 +148,11 @@ mod tests {
 
     /// `fasti`, `fasti init`, …, `fasti event add`, …
     fn names() -> Vec<String> {
-        all().iter().map(|call| call.get_bin_name().unwrap().to_owned()).collect()
+        all().iter().map(name_of).collect()
+    }
+
+    fn name_of(call: &clap::Command) -> String {
+        call.get_bin_name().unwrap_or_else(|| call.get_name()).to_owned()
     }
 
     #[test]
@@ -166,7 +170,7 @@ mod tests {
             names().iter().map(|name| format!("{}.1", name.replace(' ', "-"))).collect();
         assert_eq!(written, expected);
         for call in all() {
-            let name = call.get_bin_name().unwrap().to_owned();
+            let name = name_of(&call);
             let text = fs::read_to_string(folder.join(format!("{}.1", name.replace(' ', "-"))));
             let text = text.unwrap().replace("\\-", "-");
             assert!(text.contains(".SH DESCRIPTION"), "{text}");
