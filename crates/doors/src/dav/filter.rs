@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use fasti_calendar::ical::{Component, Line, components_of};
-use fasti_calendar::{Series, Zone};
+use fasti_calendar::{Occurrence, Series, Zone};
 use jiff::civil::DateTime;
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 
@@ -12,6 +12,8 @@ use super::xml::{CALDAV, Element};
 
 /// How deep component filters may be nested.
 const DEPTH_MAX: usize = 8;
+/// Occurrences of a task that are looked at: more than can lie at the edges of a range only.
+const EDGES_MAX: usize = 16;
 /// Occurrences of one event that are looked at for their alarms.
 const ALARMED_MAX: usize = 1000;
 /// How far from its occurrence an alarm is looked for.
@@ -172,9 +174,38 @@ struct Look<'a> {
     zone: &'a Zone,
 }
 
+/// A range that tasks are found in by an index which, as for events, leaves its end out: a task may be in a range that
+/// ends when it is due (RFC 4791, section 9.9).
+pub(crate) fn with_edges(range: &TimeRange) -> TimeRange {
+    let by = SignedDuration::from_secs(1);
+    let (start, end) = (range.start.checked_sub(by), range.end.checked_add(by));
+    start.unwrap_or(range.start)..end.unwrap_or(range.end)
+}
+
+/// The table of RFC 4791, section 9.9, for tasks with a start or a due time.
+fn is_task_in(item: &Item, at: &Occurrence, range: &TimeRange) -> bool {
+    let (start, end) = (range.start, range.end);
+    let (from, to) = (at.starts_at, at.ends_at);
+    match (item.event.contains_key("start"), item.event.contains_key("due")) {
+        // In JSCalendar it is due then, too.
+        (true, true) if start == to && from < to => {
+            let calendars = components_of(item.text().as_bytes());
+            calendars.iter().flat_map(|it| &it.components).any(|it| it.line("DURATION").is_some())
+        }
+        (true, true) => (start < to || start <= from) && (end > from || end >= to),
+        (true, false) => start <= from && end > from,
+        (false, _) => start < to && end >= to,
+    }
+}
+
 impl Look<'_> {
     fn is_in(&self, range: &TimeRange) -> bool {
         match self.series {
+            Some(series) if self.item.is_task() => {
+                let found = series.occurrences(with_edges(range), self.zone, EDGES_MAX);
+                let is_in = |it: &Occurrence| is_task_in(self.item, it, range);
+                found.is_partial || found.occurrences.iter().any(is_in)
+            }
             Some(series) => {
                 let found = series.occurrences(range.clone(), self.zone, 1);
                 found.is_partial || !found.occurrences.is_empty()
@@ -210,10 +241,14 @@ impl Look<'_> {
 
 /// RFC 4791, section 9.9, for tasks without a start and without a due time.
 pub(crate) fn is_undated_in(item: &Item, range: &TimeRange) -> bool {
-    let moment = |name: &str| item.member(name)?.parse::<Timestamp>().ok();
-    let created = moment("created");
-    let completed =
-        (item.member("progress") == Some("completed")).then(|| moment("progressUpdated")).flatten();
+    let calendars = components_of(item.text().as_bytes());
+    let task = calendars.iter().flat_map(|it| &it.components).find(|it| it.name == "VTODO");
+    let moment = |name: &str| utc(task?.line(name)?.value.trim());
+    let completed = moment("COMPLETED");
+    // Where nobody said when it was made, this node says when it came: that is not what is asked.
+    let came = item.member("created").and_then(|it| it.parse::<Timestamp>().ok());
+    let created =
+        moment("CREATED").filter(|at| came.map(|it| it.as_second()) != Some(at.as_second()));
     let (first, last) = match (completed, created) {
         (Some(a), Some(b)) => (a.min(b), a.max(b)),
         (Some(at), None) => (at, at),

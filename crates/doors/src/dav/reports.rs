@@ -9,7 +9,7 @@ use fasti_calendar::ical::components_of;
 use fasti_calendar::{Occurrence, Zone};
 use jiff::Timestamp;
 
-use super::filter::{BadFilter, CompFilter, kind_of, time_range};
+use super::filter::{BadFilter, CompFilter, kind_of, time_range, with_edges};
 use super::multistatus::{Multistatus, error, xml};
 use super::path::Target;
 use super::properties::{TIME_ZONE, View};
@@ -95,7 +95,8 @@ pub(crate) async fn query(
             };
             let candidates: Vec<_> = match &time {
                 Some((range, is_of_tasks)) => {
-                    let dated = shelf.agenda().events(range.clone(), view.zone).into_iter();
+                    let range = if *is_of_tasks { with_edges(range) } else { range.clone() };
+                    let dated = shelf.agenda().events(range, view.zone).into_iter();
                     let dated = dated.filter_map(|uid| shelf.by_uid(uid));
                     let undated = items(view, &target).into_iter();
                     let undated = undated.filter(|it| *is_of_tasks && shelf.is_undated(&it.uid));
@@ -107,7 +108,8 @@ pub(crate) async fn query(
             let mut answer = Multistatus::new(is_minimal);
             for item in candidates {
                 let fits = match filter.is_plain() && is_timed {
-                    true if !shelf.is_undated(&item.uid) => filter.comps[0].name == kind_of(item),
+                    // The index says enough of events, but not of tasks.
+                    true if !item.is_task() => filter.comps[0].name == kind_of(item),
                     _ => filter.fits(item, shelf, view.zone),
                 };
                 if fits {
