@@ -463,6 +463,45 @@ fn tasks_are_found_by_whatever_time_they_have() {
     }
 }
 
+/// RFC 4791, section 9.9. The first ring of an alarm was all that counted, those of tasks without a time were not looked at,
+/// and an occurrence without an alarm had that of its series.
+#[test]
+fn alarms_are_found_whenever_they_ring() {
+    let office = Office::new();
+    let dav = &office.dav;
+    let alarm =
+        |lines: &str| format!("BEGIN:VALARM\nACTION:DISPLAY\nDESCRIPTION:x\n{lines}\nEND:VALARM");
+    let repeated = alarm("TRIGGER:-PT1H\nREPEAT:4\nDURATION:PT30M");
+    put(dav, "a.ics", &event("a", &format!("DTSTART:20240501T120000Z\n{repeated}")), &[]);
+    let absolute = alarm("TRIGGER;VALUE=DATE-TIME:20240510T000000Z");
+    put(dav, "b.ics", &event("b", &absolute).replace("VEVENT", "VTODO"), &[]);
+    let daily = event(
+        "c",
+        &format!("DTSTART:20240503T120000Z\nRRULE:FREQ=DAILY;COUNT=3\n{}", alarm("TRIGGER:-PT1H")),
+    );
+    let silent = "BEGIN:VEVENT\nUID:c\nRECURRENCE-ID:20240504T120000Z\nDTSTART:20240504T120000Z\nEND:VEVENT\n";
+    put(dav, "c.ics", &daily.replace("END:VCALENDAR", &format!("{silent}END:VCALENDAR")), &[]);
+    for (kind, start, end, expected) in [
+        ("VEVENT", "20240501T110000Z", "20240501T110001Z", &["a.ics"][..]),
+        ("VEVENT", "20240501T125000Z", "20240501T131000Z", &["a.ics"]),
+        ("VEVENT", "20240501T131000Z", "20240501T140000Z", &[]),
+        ("VTODO", "20240509T235900Z", "20240510T000100Z", &["b.ics"]),
+        ("VEVENT", "20240503T105900Z", "20240503T110100Z", &["c.ics"]),
+        ("VEVENT", "20240504T105900Z", "20240504T110100Z", &[]),
+        ("VEVENT", "20240505T105900Z", "20240505T110100Z", &["c.ics"]),
+    ] {
+        let range = times(start, end);
+        let found = query(
+            dav,
+            &format!(
+                "<c:comp-filter name=\"{kind}\"><c:comp-filter name=\"VALARM\">{range}</c:comp-filter></c:comp-filter>"
+            ),
+        );
+        let found: Vec<String> = told(&found).into_iter().map(|it| it.0).collect();
+        assert_eq!(found, expected, "{start} to {end}");
+    }
+}
+
 #[test]
 fn occurrences_are_expanded_and_parts_are_left_out() {
     let office = Office::new();

@@ -105,7 +105,7 @@ impl Part {
 }
 
 /// Which occurrence a component is of, by the start that the rules give it.
-fn recurrence_id(component: &Component, zone: Option<&Zone>) -> Option<DateTime> {
+pub(crate) fn recurrence_id(component: &Component, zone: Option<&Zone>) -> Option<DateTime> {
     let value = component.line("RECURRENCE-ID")?.value.trim();
     let parse = |text: &str| DateTime::strptime("%Y%m%dT%H%M%S", text).ok();
     match value.strip_suffix('Z') {

@@ -7,6 +7,7 @@ use fasti_calendar::{Occurrence, Series, Zone};
 use jiff::civil::DateTime;
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 
+use super::data::recurrence_id;
 use super::shelf::{Item, Shelf};
 use super::xml::{CALDAV, Element};
 
@@ -16,6 +17,8 @@ const DEPTH_MAX: usize = 8;
 const EDGES_MAX: usize = 16;
 /// Occurrences of one event that are looked at for their alarms.
 const ALARMED_MAX: usize = 1000;
+/// Most repetitions of an alarm that are looked at.
+const REPEATS_MAX: i32 = 1000;
 /// How far from its occurrence an alarm is looked for.
 const ALARM_REACH: SignedDuration = SignedDuration::from_hours(24 * 60);
 
@@ -128,7 +131,8 @@ impl CompFilter {
             // Which kind it is says enough.
             _ => None,
         };
-        let look = Look { item, series: shelf.agenda().series(&item.uid), zone };
+        let series = shelf.agenda().series(&item.uid);
+        let look = Look { item, series, zone, calendar: calendar.as_ref(), owner: None };
         match &calendar {
             Some(calendar) => self.holds(&[calendar], &look),
             None => self.comps.iter().all(|it| {
@@ -153,10 +157,11 @@ impl CompFilter {
             (Some(_), _) => false,
         };
         let fits = |it: &&Component| {
+            let inner = Look { owner: Some(it), ..*look };
             self.props.iter().all(|filter| filter.holds(it, look))
                 && self.comps.iter().all(|filter| {
                     let inside = it.components.iter().filter(|it| it.name == filter.name);
-                    filter.holds(&inside.collect::<Vec<_>>(), look)
+                    filter.holds(&inside.collect::<Vec<_>>(), &inner)
                 })
         };
         in_time && candidates.iter().any(fits)
@@ -168,10 +173,14 @@ pub(crate) fn kind_of(item: &Item) -> &'static str {
 }
 
 /// Whose components are looked at.
+#[derive(Clone, Copy)]
 struct Look<'a> {
     item: &'a Item,
     series: Option<&'a Series>,
     zone: &'a Zone,
+    calendar: Option<&'a Component>,
+    /// The component that those which are looked at are in.
+    owner: Option<&'a Component>,
 }
 
 /// A range that tasks are found in by an index which, as for events, leaves its end out: a task may be in a range that
@@ -215,28 +224,52 @@ impl Look<'_> {
     }
 
     fn is_alarmed(&self, alarms: &[&Component], range: &TimeRange) -> bool {
-        let Some(series) = self.series else { return false };
         let near = |at: Timestamp, by: SignedDuration| at.checked_add(by).unwrap_or(at);
         let around = near(range.start, -ALARM_REACH)..near(range.end, ALARM_REACH);
-        let found = series.occurrences(around, self.zone, ALARMED_MAX).occurrences;
-        let triggers = alarms.iter().filter_map(|alarm| alarm.line("TRIGGER"));
-        triggers.into_iter().any(|trigger| match moment(&trigger.value, self.zone) {
-            Some(at) => range.contains(&at),
-            None => {
-                // RFC 5545, 3.3.6: its days and weeks are of hours, as far as anybody can tell.
-                let days = SpanRelativeTo::days_are_24_hours();
-                let span = trigger.value.trim().parse::<Span>();
-                let Ok(after) = span.and_then(|span| span.to_duration(days)) else {
-                    return false;
-                };
-                let from_end = trigger.param("RELATED").is_some_and(|it| it == "END");
-                found.iter().any(|it| {
-                    let base = if from_end { it.ends_at } else { it.starts_at };
-                    base.checked_add(after).is_ok_and(|at| range.contains(&at))
-                })
+        let found = self.series.map(|it| it.occurrences(around, self.zone, ALARMED_MAX));
+        let mut found = found.map(|it| it.occurrences).unwrap_or_default();
+        found.retain(|it| self.is_owners(it));
+        alarms.iter().any(|alarm| {
+            let Some(trigger) = alarm.line("TRIGGER") else { return false };
+            let rings =
+                |first: Timestamp| repeats(alarm).any(|by| range.contains(&near(first, by)));
+            if let Some(at) = moment(&trigger.value, self.zone) {
+                return rings(at);
             }
+            let Some(after) = duration(&trigger.value) else { return false };
+            let related = trigger.param("RELATED");
+            let from_end = related.is_some_and(|it| it.eq_ignore_ascii_case("END"));
+            found.iter().any(|it| {
+                let base = if from_end { it.ends_at } else { it.starts_at };
+                base.checked_add(after).is_ok_and(rings)
+            })
         })
     }
+
+    /// Whether an occurrence is of the component that is looked into: that of the series has nothing to say of those that
+    /// have their own.
+    fn is_owners(&self, occurrence: &Occurrence) -> bool {
+        let is_of = |it: &Component| {
+            recurrence_id(it, Some(&occurrence.zone)) == Some(occurrence.recurrence_id)
+        };
+        match self.owner {
+            Some(owner) if owner.line("RECURRENCE-ID").is_some() => is_of(owner),
+            _ => !self.calendar.iter().flat_map(|it| &it.components).any(is_of),
+        }
+    }
+}
+
+/// How long after its trigger an alarm rings: at once, and as often again as it says.
+fn repeats(alarm: &Component) -> impl Iterator<Item = SignedDuration> {
+    let count = alarm.line("REPEAT").and_then(|it| it.value.trim().parse::<i32>().ok());
+    let pause = alarm.line("DURATION").and_then(|it| duration(&it.value)).unwrap_or_default();
+    (0..=count.unwrap_or(0).clamp(0, REPEATS_MAX)).map(move |at| pause.saturating_mul(at))
+}
+
+/// RFC 5545, 3.3.6: its days and weeks are of hours, as far as anybody can tell.
+fn duration(value: &str) -> Option<SignedDuration> {
+    let span = value.trim().parse::<Span>().ok()?;
+    span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()
 }
 
 /// RFC 4791, section 9.9, for tasks without a start and without a due time.
