@@ -502,6 +502,37 @@ fn alarms_are_found_whenever_they_ring() {
     }
 }
 
+/// Outlook and others send zones of their own. As a calendar's they were refused, and with it all of a MKCALENDAR; in a
+/// query UTC stood in for them, as for what is no zone.
+#[test]
+fn zones_that_a_client_defines_are_understood() {
+    let office = Office::new();
+    let zone = "BEGIN:VCALENDAR\nVERSION:2.0\nBEGIN:VTIMEZONE\nTZID:My Own\nBEGIN:STANDARD\nDTSTART:19700101T000000\n\
+                TZOFFSETFROM:-0500\nTZOFFSETTO:-0500\nEND:STANDARD\nEND:VTIMEZONE\nEND:VCALENDAR";
+    let team = office.calendar("team");
+    let props = format!(
+        "<d:set><d:prop><c:calendar-timezone>{zone}</c:calendar-timezone></d:prop></d:set>"
+    );
+    assert_eq!(team.ask("MKCALENDAR", "0", "c:mkcalendar", &props).unwrap().status, 201);
+    let day = event("day", "DTSTART;VALUE=DATE:20240401");
+    let late = times("20240402T040000Z", "20240402T050000Z");
+    let events = format!("<c:comp-filter name=\"VEVENT\">{late}</c:comp-filter>");
+    put(&team, "day.ics", &day, &[]);
+    assert_eq!(told(&query(&team, &events)), of(&[("day.ics", 200)]));
+    put(&office.dav, "day.ics", &day, &[]);
+    assert_eq!(told(&query(&office.dav, &events)), []);
+    let in_zone = |zone: &str| {
+        let inner = format!(
+            "<d:prop><d:getetag/></d:prop><c:filter><c:comp-filter name=\"VCALENDAR\">{events}</c:comp-filter></c:filter>\
+             <c:timezone>{zone}</c:timezone>"
+        );
+        office.dav.ask("REPORT", "1", "c:calendar-query", &inner).unwrap()
+    };
+    assert_eq!(told(&in_zone(zone)), of(&[("day.ics", 200)]));
+    let refused = in_zone("Denver");
+    assert!(refused.status == 403 && refused.body.contains("valid-calendar-data"), "{refused:?}");
+}
+
 #[test]
 fn occurrences_are_expanded_and_parts_are_left_out() {
     let office = Office::new();

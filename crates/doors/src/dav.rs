@@ -267,6 +267,12 @@ async fn answer(
             let Some(body) = body else {
                 return Err(Refusal::malformed("a REPORT has a body that says which"));
             };
+            let told = body.child(CALDAV, "timezone").map(Element::text);
+            if told.is_some_and(|it| reports::zone_in(&it).is_none()) {
+                let detail = "timezone holds a VCALENDAR with one VTIMEZONE";
+                let answer = error(StatusCode::FORBIDDEN, "c:valid-calendar-data", "", detail);
+                return Err(Refusal::Answer(Box::new(answer)));
+            }
             asked.zone = reports::zone_of(Some(&body), &asked.library.shelf(), &target);
             let data = body.child(DAV, "prop").and_then(|it| it.child(CALDAV, "calendar-data"));
             asked.wanted = data.map(Wanted::read).transpose()?;

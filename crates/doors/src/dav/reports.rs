@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use fasti_calendar::ical::components_of;
+use fasti_calendar::ical::{self, components_of};
 use fasti_calendar::{Occurrence, Zone};
 use jiff::Timestamp;
 
@@ -47,11 +47,12 @@ pub(crate) fn zone_of(body: Option<&Element>, shelf: &Shelf, target: &Target) ->
     zone_in(&text).unwrap_or_else(Zone::utc)
 }
 
-/// The time zone that a calendar with a VTIMEZONE names.
+/// The time zone that a calendar with a VTIMEZONE defines.
 pub(crate) fn zone_in(text: &str) -> Option<Zone> {
     let calendars = components_of(text.as_bytes());
-    let zone = calendars.iter().flat_map(|it| &it.components).find(|it| it.name == "VTIMEZONE")?;
-    Zone::iana(zone.line("TZID")?.value.trim().trim_start_matches('/'))
+    let definition =
+        calendars.iter().flat_map(|it| &it.components).find(|it| it.name == "VTIMEZONE");
+    ical::zone(definition?)
 }
 
 /// Whose events a report looks at.
