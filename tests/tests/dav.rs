@@ -397,6 +397,12 @@ fn queries_find_by_time_by_property_and_by_what_is_missing() {
         events("<c:prop-filter name=\"DTSTART\"><c:param-filter name=\"TZID\"/></c:prop-filter>"),
         ["weekly.ics"]
     );
+    let starts = |start, end| {
+        events(&format!("<c:prop-filter name=\"DTSTART\">{}</c:prop-filter>", times(start, end)))
+    };
+    assert_eq!(starts("20240401T150000Z", "20240401T150001Z"), ["weekly.ics"]);
+    let zoned = query(dav, "<c:comp-filter name=\"VTIMEZONE\"/>");
+    assert_eq!(told(&zoned), of(&[("weekly.ics", 200)]));
     let alarms = |start, end| {
         events(&format!("<c:comp-filter name=\"VALARM\">{}</c:comp-filter>", times(start, end)))
     };
@@ -559,6 +565,17 @@ fn occurrences_are_expanded_and_parts_are_left_out() {
         assert!(expanded.contains(line), "{line}: {expanded}");
     }
     assert!(!expanded.contains("RRULE") && !expanded.contains("VTIMEZONE"), "{expanded}");
+    // What changes an occurrence and all that follow says all of them.
+    put(
+        dav,
+        "weekly.ics",
+        &weekly().replace("RECURRENCE-ID;TZID", "RECURRENCE-ID;RANGE=THISANDFUTURE;TZID"),
+        &[],
+    );
+    let onwards = data("<c:expand start=\"20240408T000000Z\" end=\"20240501T000000Z\"/>");
+    assert!(onwards.contains("DTSTART:20240430T170000Z"), "{onwards}");
+    assert_eq!(onwards.matches("SUMMARY:Moved").count(), 2, "{onwards}");
+    put(dav, "weekly.ics", &weekly(), &[]);
     let limited =
         data("<c:limit-recurrence-set start=\"20240401T000000Z\" end=\"20240403T000000Z\"/>");
     assert!(limited.contains("RRULE") && !limited.contains("Moved"), "{limited}");

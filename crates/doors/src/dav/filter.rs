@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use fasti_calendar::ical::{Component, Line, components_of};
+use fasti_calendar::ical::{self, Component, Line, components_of};
 use fasti_calendar::{Occurrence, Series, Zone};
 use jiff::civil::DateTime;
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
@@ -122,6 +122,7 @@ impl CompFilter {
                 .comps
                 .iter()
                 .all(|it| it.props.is_empty() && it.comps.is_empty() && !it.is_not_defined)
+            && self.comps.iter().all(|it| it.name == "VEVENT" || it.name == "VTODO")
     }
 
     /// Whether an event fits.
@@ -223,6 +224,16 @@ impl Look<'_> {
         }
     }
 
+    /// The zone that a line names.
+    fn zone_of(&self, line: &Line) -> Option<Zone> {
+        let name = line.param("TZID")?;
+        let mut inside = self.calendar?.components.iter();
+        let is_it = |it: &&Component| {
+            it.name == "VTIMEZONE" && it.line("TZID").is_some_and(|line| line.value == name)
+        };
+        inside.find(is_it).and_then(ical::zone).or_else(|| Zone::iana(name))
+    }
+
     fn is_alarmed(&self, alarms: &[&Component], range: &TimeRange) -> bool {
         let near = |at: Timestamp, by: SignedDuration| at.checked_add(by).unwrap_or(at);
         let around = near(range.start, -ALARM_REACH)..near(range.end, ALARM_REACH);
@@ -311,7 +322,9 @@ impl PropFilter {
         }
         lines.any(|line| {
             let in_time = self.time.as_ref().is_none_or(|range| {
-                moment(&line.value, look.zone).is_some_and(|at| range.contains(&at))
+                let zone = look.zone_of(line);
+                let zone = zone.as_ref().unwrap_or(look.zone);
+                moment(&line.value, zone).is_some_and(|at| range.contains(&at))
             });
             in_time
                 && self.text.as_ref().is_none_or(|it| it.holds(&unescaped(&line.value)))
