@@ -141,6 +141,72 @@ fn conditions_guard_against_lost_updates() {
     assert_eq!(put(dav, "a.ics", &talk("a"), &[("if-none-match", "*")]).status, 201);
 }
 
+/// A MOVE asked nothing of what it was told to guard: it went past If-Match, gave a calendar two events with one UID, or an
+/// event to a calendar of tasks. COPY, which is part of class 1, was missing.
+#[test]
+fn events_are_copied_and_moved_by_the_rules_of_where_they_go() {
+    let office = Office::new();
+    let dav = &office.dav;
+    let (team, tasks) = (office.calendar("team"), office.calendar("tasks"));
+    team.ask("MKCALENDAR", "0", "c:mkcalendar", "").unwrap();
+    let kinds = "<d:set><d:prop><c:supported-calendar-component-set><c:comp name=\"VTODO\"/>\
+                 </c:supported-calendar-component-set></d:prop></d:set>";
+    tasks.ask("MKCALENDAR", "0", "c:mkcalendar", kinds).unwrap();
+    for uid in ["a", "b"] {
+        put(dav, &format!("{uid}.ics"), &talk(uid), &[]);
+    }
+    put(&team, "copy.ics", &talk("a"), &[]);
+    let send = |method: &str, from: &str, to: &str, more: &[(&str, &str)]| {
+        let to = format!("/dav/calendars/{to}");
+        let headers = [&[("destination", &*to)], more].concat();
+        dav.request(method, from, &headers, "").unwrap()
+    };
+    for method in ["MOVE", "COPY"] {
+        let refused = send(method, "a.ics", "default/a.ics", &[]);
+        assert_eq!(refused.status, 403, "{method} to itself: {refused:?}");
+        let refused = send(method, "a.ics", "default/c.ics", &[("if-match", "\"other\"")]);
+        assert_eq!(refused.status, 412, "{method}: {refused:?}");
+        let refused = send(method, "a.ics", "default/b.ics", &[("overwrite", "F")]);
+        assert_eq!(
+            refused.status,
+            if method == "MOVE" { 412 } else { 403 },
+            "{method}: {refused:?}"
+        );
+        let refused = send(method, "a.ics", "team/a.ics", &[]);
+        assert!(refused.status == 403 && refused.body.contains("no-uid-conflict"), "{refused:?}");
+        let refused = send(method, "a.ics", "tasks/a.ics", &[]);
+        assert!(refused.body.contains("supported-calendar-component"), "{method}: {refused:?}");
+        assert_eq!(send(method, "a.ics", "none/a.ics", &[]).status, 409);
+        assert_eq!(send(method, "none.ics", "team/a.ics", &[]).status, 404);
+    }
+    assert_eq!(send("COPY", "b.ics", "team/b.ics", &[]).status, 201);
+    assert_eq!(send("COPY", "b.ics", "team/b.ics", &[]).status, 204);
+    assert_eq!(send("COPY", "b.ics", "team/b.ics", &[("overwrite", "F")]).status, 412);
+    assert_eq!(send("COPY", "b.ics", "team/copy.ics", &[]).status, 403);
+    // They are two, now.
+    put(dav, "b.ics", &talk("b").replace("Talk", "Walk"), &[]);
+    assert!(team.read("b.ics").unwrap().unwrap().1.contains("UID:b"));
+    assert!(team.read("b.ics").unwrap().unwrap().1.contains("SUMMARY:Talk"));
+    // One over another, and over its own copy.
+    assert_eq!(send("MOVE", "a.ics", "team/copy.ics", &[]).status, 204);
+    assert_eq!(send("MOVE", "b.ics", "team/b.ics", &[]).status, 204);
+    assert!(team.read("b.ics").unwrap().unwrap().1.contains("SUMMARY:Walk"));
+    assert_eq!(told(&sync(dav, "", None)), []);
+    assert_eq!(told(&sync(&team, "", None)), of(&[("b.ics", 200), ("copy.ics", 200)]));
+    // A third with one UID is none of the others, wherever these went: it took one out of the calendar that it was in.
+    let third = office.calendar("third");
+    third.ask("MKCALENDAR", "0", "c:mkcalendar", "").unwrap();
+    for calendar in [dav, &team] {
+        assert_eq!(put(calendar, "x.ics", &talk("x"), &[]).status, 201);
+    }
+    let headers = [("destination", "/dav/calendars/third/x.ics")];
+    assert_eq!(team.request("MOVE", "x.ics", &headers, "").unwrap().status, 201);
+    assert_eq!(put(&team, "x.ics", &talk("x"), &[]).status, 201);
+    for calendar in [dav, &team, &third] {
+        assert!(calendar.read("x.ics").unwrap().is_some());
+    }
+}
+
 #[test]
 fn what_is_no_event_is_refused_by_name() {
     let office = Office::new();

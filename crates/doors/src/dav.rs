@@ -43,7 +43,7 @@ const CAPABILITIES: HeaderValue =
     HeaderValue::from_static("1, 3, access-control, calendar-access, extended-mkcol");
 
 const ALLOWED: HeaderValue = HeaderValue::from_static(
-    "OPTIONS, GET, HEAD, PUT, DELETE, MOVE, PROPFIND, PROPPATCH, REPORT, MKCALENDAR, MKCOL",
+    "OPTIONS, GET, HEAD, PUT, DELETE, COPY, MOVE, PROPFIND, PROPPATCH, REPORT, MKCALENDAR, MKCOL",
 );
 
 /// The operator, as a principal.
@@ -234,7 +234,10 @@ async fn answer(
             let body = read(body, EVENT_BYTES_MAX).await?;
             return objects::put(door, &asked, &target, &headers, &body).await;
         }
-        "MOVE" => return objects::relocate(door, &asked, &target, &headers).await,
+        "COPY" | "MOVE" => {
+            let is_copy = method.as_str() == "COPY";
+            return objects::relocate(door, &asked, &target, &headers, is_copy).await;
+        }
         "DELETE" => {
             return match &target {
                 Target::Object(calendar, name) => {
