@@ -710,6 +710,14 @@ fn what_can_not_be_read_gets_a_reason() {
     let options = dav.request("OPTIONS", "", &[], "").unwrap();
     assert!(options.header("dav").contains("calendar-access"), "{options:?}");
     assert!(options.header("allow").contains("REPORT"), "{options:?}");
+    // To those as well who didn't log in yet.
+    for path in ["/", "/dav/", "/dav/calendars/default/", "/principals/"] {
+        let stranger =
+            Dav::new(&office.cluster.nodes[0].api().address().0, "eve", "wrong").at(path);
+        let options = stranger.request("OPTIONS", "", &[], "").unwrap();
+        assert_eq!(options.status, 401, "{path}: {options:?}");
+        assert!(options.header("dav").contains("calendar-access"), "{path}: {options:?}");
+    }
     let bomb = "<!DOCTYPE a [<!ENTITY b \"bb\">]><d:propfind xmlns:d=\"DAV:\"><d:prop>&b;</d:prop></d:propfind>";
     assert_eq!(ask("PROPFIND", &[("depth", "0")], bomb), 400);
     let minimal = [("depth", "0"), ("prefer", "return=minimal")];

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{Extension, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use fasti_calendar::Zone;
 use fasti_core::CommandError;
@@ -155,6 +156,18 @@ impl Asked {
     }
 }
 
+/// Says in every answer what is spoken here (RFC 4918, section 10.1): also to those who have to log in first, as some apps
+/// ask before they do.
+pub(crate) async fn introduce(request: Request, next: Next) -> Response {
+    let is_question = *request.method() == Method::OPTIONS;
+    let mut response = next.run(request).await;
+    response.headers_mut().insert(HeaderName::from_static("dav"), CAPABILITIES);
+    if is_question || response.status() == StatusCode::METHOD_NOT_ALLOWED {
+        response.headers_mut().insert(header::ALLOW, ALLOWED);
+    }
+    response
+}
+
 /// `/.well-known/caldav` (RFC 6764, section 5).
 pub(crate) async fn well_known() -> Response {
     let location = [(header::LOCATION, "/dav/")];
@@ -194,12 +207,7 @@ async fn serve_at(
         Some(target) => answer(&door, caller, target, request).await,
         None => Err(Refusal::not_found()),
     };
-    let mut response = answered.unwrap_or_else(IntoResponse::into_response);
-    response.headers_mut().insert(HeaderName::from_static("dav"), CAPABILITIES);
-    if response.status() == StatusCode::METHOD_NOT_ALLOWED {
-        response.headers_mut().insert(header::ALLOW, ALLOWED);
-    }
-    response
+    answered.unwrap_or_else(IntoResponse::into_response)
 }
 
 async fn answer(
@@ -211,7 +219,7 @@ async fn answer(
     let (parts, body) = request.into_parts();
     let (method, headers) = (parts.method, parts.headers);
     if method == Method::OPTIONS {
-        return Ok(([(header::ALLOW, ALLOWED)], ()).into_response());
+        return Ok(().into_response());
     }
     let person = match caller {
         Caller::Operator => OPERATOR.to_owned(),

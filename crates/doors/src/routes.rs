@@ -7,7 +7,7 @@ use axum::Router;
 use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, Uri};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, any, delete, get, patch, post, put};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
@@ -66,7 +66,7 @@ pub(crate) fn router(door: Door) -> Router {
     let operators = from_fn_with_state(door.clone(), auth::require_operator);
     let anyones = from_fn_with_state(door.clone(), auth::require_anyone);
     of(&open_routes())
-        .merge(of(&dav_routes()).route_layer(anyones.clone()))
+        .merge(of(&dav_routes()).route_layer(anyones.clone()).route_layer(from_fn(dav::introduce)))
         .merge(of(&shared_routes()).route_layer(anyones))
         .merge(of(&operator_routes()).route_layer(operators))
         .fallback(async |uri: Uri| {
