@@ -217,6 +217,11 @@ fn what_is_no_event_is_refused_by_name() {
         &talk("b").split_once("BEGIN:VEVENT").map(|it| format!("BEGIN:VEVENT{}", it.1)).unwrap(),
     );
     let no_uid = talk("a").replace("UID:a\n", "");
+    // RFC 4791, section 4.1.
+    let method = talk("a").replace("VERSION:2.0", "VERSION:2.0\nMETHOD:REQUEST");
+    let task = talk("a").replace("VEVENT", "VTODO");
+    let (_, task) = task.split_once("BEGIN:VTODO").unwrap();
+    let mixed = talk("a").replace("END:VCALENDAR\n", &format!("BEGIN:VTODO{task}"));
     let large = talk("a").replace("SUMMARY:Talk", &format!("SUMMARY:{}", "x".repeat(140_000)));
     for (text, precondition) in [
         ("no calendar", "valid-calendar-data"),
@@ -227,6 +232,8 @@ fn what_is_no_event_is_refused_by_name() {
         (&journal, "supported-calendar-component"),
         (&two, "valid-calendar-object-resource"),
         (&no_uid, "valid-calendar-object-resource"),
+        (&method, "valid-calendar-object-resource"),
+        (&mixed, "valid-calendar-object-resource"),
         (&large, "max-resource-size"),
     ] {
         let refused = put(dav, "a.ics", text, &[]);

@@ -77,6 +77,17 @@ fn read(body: &[u8]) -> Result<Object, Refusal> {
         let detail = "only events and tasks (VEVENT, VTODO) are kept here";
         return refuse(StatusCode::FORBIDDEN, "c:supported-calendar-component", detail);
     }
+    if calendar.line("METHOD").is_some() {
+        let detail = "an event in a calendar has no METHOD: that is for messages";
+        return refuse(StatusCode::FORBIDDEN, "c:valid-calendar-object-resource", detail);
+    }
+    let mut kept = calendar.components.iter().filter(|it| it.name != "VTIMEZONE");
+    if let Some(first) = kept.next()
+        && kept.any(|it| it.name != first.name)
+    {
+        let detail = "an event and a task are two things: each has an address of its own";
+        return refuse(StatusCode::FORBIDDEN, "c:valid-calendar-object-resource", detail);
+    }
     let mut kept = calendar.components.iter().filter(|it| it.name != "VTIMEZONE");
     let is_whole = contents.events.len() == 1
         && kept.all(|it| it.line("UID").is_some_and(|line| !line.value.trim().is_empty()));
