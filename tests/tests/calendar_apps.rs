@@ -218,8 +218,10 @@ fn a_calendar_app_finds_its_way_from_the_host_alone() {
     let cluster = Cluster::found(&fasti(), "Denver").unwrap();
     let node = &cluster.nodes[0];
     let dav = node.dav("ann").unwrap();
-    let moved = dav.at("/.well-known/caldav").request("PROPFIND", "", &[], "").unwrap();
-    assert_eq!((moved.status, moved.header("location")), (301, "/dav/"));
+    for path in ["/.well-known/caldav", "/.well-known/caldav/"] {
+        let moved = dav.at(path).request("PROPFIND", "", &[], "").unwrap();
+        assert_eq!((moved.status, moved.header("location")), (301, "/dav/"));
+    }
     let who = "<d:prop><d:current-user-principal/></d:prop>";
     for path in ["/", "/principals/", "/dav/", "/dav/calendars/default/"] {
         let found = dav.at(path).ask("PROPFIND", "0", "d:propfind", who).unwrap();

@@ -700,6 +700,57 @@ fn free_and_busy_times_are_joined() {
     );
 }
 
+/// What is asked for and isn't there must not be answered with something else.
+#[test]
+fn what_is_not_there_is_refused_by_name() {
+    let office = Office::new();
+    let dav = &office.dav;
+    put(dav, "a.ics", &talk("a"), &[]);
+    let json = "<d:prop><c:calendar-data content-type=\"application/calendar+json\"/></d:prop>\
+                <d:href>/dav/calendars/default/a.ics</d:href>";
+    let refused = dav.ask("REPORT", "1", "c:calendar-multiget", json).unwrap();
+    assert!(
+        refused.status == 403 && refused.body.contains("supported-calendar-data"),
+        "{refused:?}"
+    );
+    for (path, status) in [("none/deep", 409), ("default/deep", 403)] {
+        let made = office.calendar(path).ask("MKCALENDAR", "0", "c:mkcalendar", "").unwrap();
+        assert_eq!(made.status, status, "{path}: {made:?}");
+    }
+    let asked = "<d:prop><c:max-resource-size/></d:prop>";
+    let found = dav.ask("PROPFIND", "0", "d:propfind", asked).unwrap();
+    let max: usize = found.element("c:max-resource-size").unwrap().parse().unwrap();
+    for size in [max, 3 * max] {
+        let large = talk("large").replace("Talk", &"x".repeat(size));
+        let refused = put(dav, "large.ics", &large, &[]);
+        assert!(refused.status == 403 && refused.body.contains("max-resource-size"), "{refused:?}");
+    }
+}
+
+#[test]
+fn people_are_found_by_who_they_are() {
+    let office = Office::new();
+    let people = office.dav.at("/dav/principals/");
+    let who = "<d:self/><d:prop><d:displayname/></d:prop>";
+    let own = people.ask("REPORT", "0", "d:principal-match", who).unwrap();
+    assert_eq!(told(&own), of(&[("ann", 200)]));
+    let search = |name: &str| {
+        format!(
+            "<d:property-search><d:prop><d:displayname/></d:prop><d:match>{name}</d:match></d:property-search>"
+        )
+    };
+    let find = |test: &str| {
+        let body = format!(
+            "<d:principal-property-search xmlns:d=\"DAV:\" {test}>{}{}<d:prop><d:displayname/></d:prop></d:principal-property-search>",
+            search("AN"),
+            search("bob")
+        );
+        told(&people.request("REPORT", "", &[("depth", "0")], &body).unwrap())
+    };
+    assert_eq!(find(""), []);
+    assert_eq!(find("test=\"anyof\""), of(&[("ann", 200)]));
+}
+
 #[test]
 fn what_can_not_be_read_gets_a_reason() {
     let office = Office::new();

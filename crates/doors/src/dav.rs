@@ -239,7 +239,13 @@ async fn answer(
     match method.as_str() {
         "GET" | "HEAD" => return objects::get(&asked, &target, &headers),
         "PUT" => {
-            let body = read(body, EVENT_BYTES_MAX).await?;
+            // What is far too large is refused as what is a little too large is.
+            let body = body::read(body, EVENT_BYTES_MAX).await.map_err(|problem| {
+                match problem.status() == StatusCode::PAYLOAD_TOO_LARGE {
+                    true => objects::too_large(),
+                    false => Refusal::Problem(problem),
+                }
+            })?;
             return objects::put(door, &asked, &target, &headers, &body).await;
         }
         "COPY" | "MOVE" => {
@@ -313,6 +319,7 @@ async fn report(
             _ => Err(unsupported()),
         },
         (DAV, "expand-property") => reports::expand_property(asked, target, body).await,
+        (DAV, "principal-match") => reports::match_principals(asked, target, body).await,
         (DAV, "principal-property-search") => reports::search_principals(asked, body).await,
         (DAV, "principal-search-property-set") => Ok(reports::search_properties()),
         _ => Err(unsupported()),

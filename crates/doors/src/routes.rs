@@ -66,6 +66,7 @@ pub(crate) fn router(door: Door) -> Router {
     let operators = from_fn_with_state(door.clone(), auth::require_operator);
     let anyones = from_fn_with_state(door.clone(), auth::require_anyone);
     of(&open_routes())
+        .merge(of(&well_known_routes()))
         .merge(of(&dav_routes()).route_layer(anyones.clone()).route_layer(from_fn(dav::introduce)))
         .merge(of(&shared_routes()).route_layer(anyones))
         .merge(of(&operator_routes()).route_layer(operators))
@@ -117,6 +118,11 @@ pub(crate) fn shared_routes() -> [(&'static str, MethodRouter<Door>); 27] {
     ]
 }
 
+/// Where calendar apps that know nothing but the host begin (RFC 6764, section 5). They don't log in for this.
+fn well_known_routes() -> [(&'static str, MethodRouter<Door>); 2] {
+    ["/.well-known/caldav", "/.well-known/caldav/"].map(|path| (path, any(dav::well_known)))
+}
+
 /// Routes for calendar apps, where methods are not told apart by the path.
 fn dav_routes() -> [(&'static str, MethodRouter<Door>); 6] {
     [
@@ -149,12 +155,8 @@ pub(crate) fn operator_routes() -> [(&'static str, MethodRouter<Door>); 12] {
 }
 
 /// Routes for probes, which have no token.
-pub(crate) fn open_routes() -> [(&'static str, MethodRouter<Door>); 3] {
-    [
-        ("/healthz", get(probes::healthy)),
-        ("/readyz", get(probes::ready)),
-        ("/.well-known/caldav", any(dav::well_known)),
-    ]
+pub(crate) fn open_routes() -> [(&'static str, MethodRouter<Door>); 2] {
+    [("/healthz", get(probes::healthy)), ("/readyz", get(probes::ready))]
 }
 
 /// The one parameter of a path.

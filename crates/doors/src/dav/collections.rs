@@ -222,6 +222,12 @@ pub(crate) async fn make_calendar(
     };
     let Target::Calendar(id) = target else {
         let detail = "calendars are made in /dav/calendars/";
+        // RFC 4918, section 9.3: there is nothing that it could be in.
+        if let Target::Object(id, _) = target
+            && asked.library.shelf().calendar(id).is_none()
+        {
+            return refuse(StatusCode::CONFLICT, "c:calendar-collection-location-ok", detail);
+        }
         return refuse(StatusCode::FORBIDDEN, "c:calendar-collection-location-ok", detail);
     };
     if !is_name(id) {

@@ -38,6 +38,12 @@ pub(crate) struct TooMany;
 
 impl Wanted {
     pub(crate) fn read(element: &Element) -> Result<Self, BadFilter> {
+        let is_told = |name, known: &str| {
+            element.attribute(name).is_none_or(|it| it.eq_ignore_ascii_case(known))
+        };
+        if !is_told("content-type", "text/calendar") || !is_told("version", "2.0") {
+            return Err(BadFilter::UnsupportedData);
+        }
         let range = |name| element.child(CALDAV, name).map(time_range).transpose();
         Ok(Self {
             expand: range("expand")?,

@@ -32,6 +32,8 @@ pub(crate) enum BadFilter {
     Malformed(String),
     /// RFC 4791, section 7.5.1.
     UnsupportedCollation(String),
+    /// Events in another form than iCalendar 2.0.
+    UnsupportedData,
 }
 
 /// What is asked of a component.

@@ -61,6 +61,12 @@ fn refuse<T>(status: StatusCode, name: &str, detail: &str) -> Result<T, Refusal>
     Err(Refusal::Answer(Box::new(error(status, name, "", detail))))
 }
 
+pub(crate) fn too_large() -> Refusal {
+    let detail = "the event is too large: leave attachments out, or link to them";
+    let answer = error(StatusCode::FORBIDDEN, "c:max-resource-size", "", detail);
+    Refusal::Answer(Box::new(answer))
+}
+
 /// The one event of a body.
 fn read(body: &[u8]) -> Result<Object, Refusal> {
     let invalid = |detail: &str| refuse(StatusCode::FORBIDDEN, "c:valid-calendar-data", detail);
@@ -214,10 +220,7 @@ pub(crate) async fn put(
     match door.handle.ask(Command::Save(save)).await {
         Ok(Answer::Written(_)) => {}
         Ok(_) => return Err(Refusal::Problem(crate::problem::Problem::unexpected())),
-        Err(CommandError::TooLarge { .. }) => {
-            let detail = "the event is too large: leave attachments out, or link to them";
-            return refuse(StatusCode::FORBIDDEN, "c:max-resource-size", detail);
-        }
+        Err(CommandError::TooLarge { .. }) => return Err(too_large()),
         Err(CommandError::Invalid { path, problem }) => {
             let detail = format!("{path}: {problem}");
             return refuse(StatusCode::FORBIDDEN, "c:valid-calendar-data", &detail);

@@ -31,6 +31,9 @@ impl From<BadFilter> for Refusal {
                 let detail = format!("there is no collation {collation} here");
                 ("c:supported-collation", detail)
             }
+            BadFilter::UnsupportedData => {
+                ("c:supported-calendar-data", "events are given as text/calendar 2.0".to_owned())
+            }
         };
         Self::Answer(Box::new(error(StatusCode::FORBIDDEN, name, "", &detail)))
     }
@@ -294,6 +297,7 @@ pub(crate) async fn search_principals(asked: &Asked, body: Element) -> Result<Re
     let names = asked.names_in(&body)?;
     asked
         .look(move |view, is_minimal| {
+            let any_will_do = body.attribute("test") == Some("anyof");
             let mut wanted = Vec::new();
             for search in body.elements().filter(|it| it.is(DAV, "property-search")) {
                 let text = search.child(DAV, "match").map(Element::text).unwrap_or_default();
@@ -311,9 +315,31 @@ pub(crate) async fn search_principals(asked: &Asked, body: Element) -> Result<Re
                 let Target::Principal(name) = &target else { continue };
                 let name = name.to_lowercase();
                 let fits = |(is_known, text): &(bool, String)| *is_known && name.contains(text);
-                if wanted.iter().all(fits) {
+                let is_found =
+                    if any_will_do { wanted.iter().any(fits) } else { wanted.iter().all(fits) };
+                if is_found {
                     properties(&mut answer, view, &target, &names);
                 }
+            }
+            answer.finish()
+        })
+        .await
+}
+
+/// Whoever asks, among what is there (RFC 3744, section 9.3). Nothing else here is a single person's.
+pub(crate) async fn match_principals(
+    asked: &Asked,
+    target: Target,
+    body: Element,
+) -> Result<Response, Refusal> {
+    let names = asked.names_in(&body)?;
+    asked
+        .look(move |view, is_minimal| {
+            let own = Target::Principal(view.person.to_owned());
+            let is_here = matches!(target, Target::Root | Target::Principals) || target == own;
+            let mut answer = Multistatus::new(is_minimal);
+            if is_here && body.child(DAV, "self").is_some() {
+                properties(&mut answer, view, &own, &names);
             }
             answer.finish()
         })
