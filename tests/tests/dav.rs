@@ -134,6 +134,15 @@ fn conditions_guard_against_lost_updates() {
     );
     let now = dav.read("a.ics").unwrap().unwrap();
     assert_eq!(preferred.header("etag"), now.0);
+    // WebDAV's own, which was not looked at.
+    for refused in
+        ["([\"x\"])", "(<urn:uuid:1>)", &*format!("</dav/calendars/default/b.ics> ([{}])", now.0)]
+    {
+        assert_eq!(put(dav, "a.ics", &talk("a"), &[("if", refused)]).status, 412, "{refused}");
+        assert_eq!(dav.request("DELETE", "a.ics", &[("if", refused)], "").unwrap().status, 412);
+    }
+    let held = format!("([{}])", now.0);
+    assert_eq!(put(dav, "a.ics", &talk("a"), &[("if", &held)]).status, 204);
     let deleted = dav.request("DELETE", "a.ics", &[("if-match", &now.0)], "").unwrap();
     assert_eq!(deleted.status, 204);
     assert_eq!(dav.request("GET", "a.ics", &[], "").unwrap().status, 404);

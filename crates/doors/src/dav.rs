@@ -9,6 +9,7 @@
 mod collections;
 mod data;
 mod filter;
+mod if_header;
 mod multistatus;
 mod objects;
 mod path;
@@ -236,6 +237,7 @@ async fn answer(
         wanted: None,
         zone: Zone::utc(),
     };
+    check_if(&asked, &target, &headers)?;
     match method.as_str() {
         "GET" | "HEAD" => return objects::get(&asked, &target, &headers),
         "PUT" => {
@@ -295,6 +297,21 @@ async fn answer(
             asked.wanted = data.map(Wanted::read).transpose()?;
             report(door, &asked, target, body).await
         }
+    }
+}
+
+/// Refuses what comes with an `If` that doesn't hold.
+fn check_if(asked: &Asked, target: &Target, headers: &HeaderMap) -> Result<(), Refusal> {
+    let Some(header) = headers.get("if") else { return Ok(()) };
+    let shelf = asked.library.shelf();
+    let etag_of = |address: Option<&str>| match address.map(Target::of) {
+        None => shelf.etag(target),
+        Some(told) => shelf.etag(&told?),
+    };
+    match header.to_str().ok().and_then(|it| if_header::holds(it, etag_of)) {
+        Some(true) => Ok(()),
+        Some(false) => Err(CommandError::Precondition { now: shelf.etag(target) }.into()),
+        None => Err(Refusal::malformed("If can't be read: see RFC 4918, section 10.4")),
     }
 }
 
