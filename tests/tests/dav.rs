@@ -787,6 +787,14 @@ fn what_can_not_be_read_gets_a_reason() {
     }
     let bomb = "<!DOCTYPE a [<!ENTITY b \"bb\">]><d:propfind xmlns:d=\"DAV:\"><d:prop>&b;</d:prop></d:propfind>";
     assert_eq!(ask("PROPFIND", &[("depth", "0")], bomb), 400);
+    // A short question that is meant to have a long answer.
+    let names: String = (0..1001).map(|at| format!("<p{at}/>")).collect();
+    let many = format!("<propfind xmlns=\"DAV:\"><prop>{names}</prop></propfind>");
+    assert_eq!(ask("PROPFIND", &[("depth", "1")], &many), 400);
+    let hrefs = "<d:href>/dav/calendars/default/none.ics</d:href>".repeat(100);
+    let inner = format!("<d:prop><d:getetag/></d:prop>{hrefs}");
+    let found = dav.ask("REPORT", "1", "c:calendar-multiget", &inner).unwrap();
+    assert_eq!(found.count("<d:response>"), 1);
     let minimal = [("depth", "0"), ("prefer", "return=minimal")];
     let body =
         "<d:propfind xmlns:d=\"DAV:\"><d:prop><d:displayname/><d:quota/></d:prop></d:propfind>";

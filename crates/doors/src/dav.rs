@@ -19,6 +19,7 @@ mod shelf;
 mod sync;
 mod xml;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -47,6 +48,9 @@ const CAPABILITIES: HeaderValue =
 const ALLOWED: HeaderValue = HeaderValue::from_static(
     "OPTIONS, GET, HEAD, PUT, DELETE, COPY, MOVE, PROPFIND, PROPPATCH, REPORT, MKCALENDAR, MKCOL",
 );
+
+/// Most properties of a request: each is answered for each event. No app asks for more than some fifty.
+const NAMES_MAX: usize = 1000;
 
 /// The operator, as a principal.
 const OPERATOR: &str = "operator";
@@ -145,7 +149,7 @@ impl Asked {
     /// The properties that a report asks for.
     fn names_in(&self, body: &Element) -> Result<Vec<Name>, Refusal> {
         match body.child(DAV, "prop") {
-            Some(prop) => Ok(prop.elements().map(|it| it.name.clone()).collect()),
+            Some(prop) => names_of(prop.elements()),
             None if body.child(DAV, "allprop").is_some() => {
                 Ok(["getetag", "getcontenttype", "resourcetype"]
                     .map(|it| Name::new(DAV, it))
@@ -155,6 +159,18 @@ impl Asked {
             None => Ok(vec![Name::new(DAV, "getetag")]),
         }
     }
+}
+
+/// Names of properties, each once.
+fn names_of<'a>(elements: impl Iterator<Item = &'a Element>) -> Result<Vec<Name>, Refusal> {
+    let mut seen = BTreeSet::new();
+    let names: Vec<Name> =
+        elements.map(|it| &it.name).filter(|it| seen.insert(*it)).cloned().collect();
+    if names.len() > NAMES_MAX {
+        let detail = format!("ask for at most {NAMES_MAX} properties at once");
+        return Err(Refusal::malformed(&detail));
+    }
+    Ok(names)
 }
 
 /// Says in every answer what is spoken here (RFC 4918, section 10.1): also to those who have to log in first, as some apps

@@ -1,6 +1,7 @@
 //! The other reports: `calendar-query`, `calendar-multiget` and `free-busy-query` (RFC 4791, section 7), and those about
 //! people (RFC 3744, section 9, and 3253, section 3.8).
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use axum::http::{StatusCode, header};
@@ -136,8 +137,10 @@ pub(crate) async fn multiget(
     asked
         .look(move |view, is_minimal| {
             let mut answer = Multistatus::new(is_minimal);
-            for href in body.elements().filter(|it| it.is(DAV, "href")) {
-                let href = href.text();
+            // Each once: a short question must not have an answer of any length.
+            let hrefs = body.elements().filter(|it| it.is(DAV, "href")).map(Element::text);
+            let mut seen = BTreeSet::new();
+            for href in hrefs.filter(|it| seen.insert(it.trim().to_owned())) {
                 match Target::of(href.trim()) {
                     Some(found @ Target::Object(..)) if view.has(&found) => {
                         let is_here = match (&found, &target) {
