@@ -1,10 +1,11 @@
-//! People's calendar apps, as they are: vdirsyncer and khal, each with an office's node, and a program that tries all that
-//! a CalDAV server should do.
+//! People's calendar apps, as they are: vdirsyncer and khal, and Evolution without its windows, each with an office's
+//! node; and a program that tries all that a CalDAV server should do.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 
 use fasti_tests::{Cluster, Dav, Fasti, Node, wait_for};
 
@@ -28,6 +29,13 @@ fn said(output: &Output) -> String {
     [&output.stdout, &output.stderr].map(|it| String::from_utf8_lossy(it).into_owned()).concat()
 }
 
+/// A new person's.
+fn password_of(node: &Node, name: &str) -> String {
+    let said = fasti().prints(node.dir(), &["user", "add", name, "--json"]);
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+    said["password"].as_str().unwrap().to_owned()
+}
+
 /// A person with vdirsyncer, which keeps a folder in step with the office's calendar.
 struct Person {
     folder: PathBuf,
@@ -39,9 +47,7 @@ impl Person {
     fn new(root: &Path, node: &Node, name: &str) -> Self {
         let home = root.join(name);
         fs::create_dir_all(&home).unwrap();
-        let said = fasti().prints(node.dir(), &["user", "add", name, "--json"]);
-        let said: serde_json::Value = serde_json::from_str(&said).unwrap();
-        let password = said["password"].as_str().unwrap();
+        let password = password_of(node, name);
         let (http, _) = node.api().address();
         let shown = home.display();
         let config = home.join("config");
@@ -95,6 +101,85 @@ impl Person {
         let output = app("khal").arg("-c").arg(config).args(["list", day, "1d"]).output().unwrap();
         assert!(output.status.success(), "{}", said(&output));
         String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+}
+
+/// A person with Evolution's data server, on a bus of its own.
+struct Evolution {
+    process: Child,
+    told: Option<ChildStdin>,
+    says: BufReader<ChildStdout>,
+}
+
+impl Evolution {
+    fn new(root: &Path, node: &Node, name: &str) -> Self {
+        let home = root.join(name);
+        let (sources, run) = (home.join(".config/evolution/sources"), home.join("run"));
+        fs::create_dir_all(&sources).unwrap();
+        fs::create_dir_all(&run).unwrap();
+        let password = password_of(node, name);
+        let address = node.api().address().0.replace("http://", "");
+        let (host, port) = address.rsplit_once(':').unwrap();
+        let source = format!(
+            "[Data Source]\nDisplayName=Office\nEnabled=true\nParent=caldav-stub\n\
+             [Calendar]\nBackendName=caldav\n\
+             [Authentication]\nHost={host}\nPort={port}\nMethod=plain/password\nUser={name}\nRememberPassword=false\n\
+             [Security]\nMethod=none\n\
+             [WebDAV Backend]\nResourcePath=/dav/calendars/default/\n"
+        );
+        fs::write(sources.join("office.source"), source).unwrap();
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/evolution.py");
+        // The system's Python: that has the bindings.
+        let mut process = Command::new("dbus-run-session")
+            .args(["--", "/usr/bin/python3"])
+            .arg(script)
+            .args([name, &password])
+            .env("HOME", &home)
+            .env("XDG_RUNTIME_DIR", &run)
+            .env("GSETTINGS_BACKEND", "memory")
+            .env("GIO_USE_PROXY_RESOLVER", "dummy")
+            .env_remove("http_proxy")
+            .env("LC_ALL", "C.UTF-8")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("dbus-run-session, which .ci/test installs: {error}"));
+        let told = process.stdin.take();
+        let says = BufReader::new(process.stdout.take().unwrap());
+        Self { process, told, says }
+    }
+
+    fn try_to(&mut self, words: &[&str]) -> Result<String, String> {
+        writeln!(self.told.as_mut().unwrap(), "{}", serde_json::json!(words)).unwrap();
+        let mut line = String::new();
+        self.says.read_line(&mut line).unwrap();
+        let said: serde_json::Value =
+            serde_json::from_str(&line).unwrap_or_else(|_| panic!("{words:?}: {line:?}"));
+        match said.get("done") {
+            Some(done) => Ok(done.as_str().unwrap_or_default().to_owned()),
+            None => Err(said["failed"].to_string()),
+        }
+    }
+
+    fn does(&mut self, words: &[&str]) {
+        self.try_to(words).unwrap_or_else(|error| panic!("{words:?}: {error}"));
+    }
+
+    fn wait_to_read(&mut self, uid: &str, lines: &[&str]) {
+        wait_for("Evolution to see it", || {
+            let text = self.try_to(&["read", uid]).unwrap_or_default();
+            Ok(lines.iter().all(|line| text.contains(line)))
+        })
+        .unwrap();
+    }
+}
+
+impl Drop for Evolution {
+    fn drop(&mut self) {
+        // Without anything more to do it ends, and its bus with it.
+        drop(self.told.take());
+        let _ = self.process.wait();
     }
 }
 
@@ -176,6 +261,36 @@ fn two_people_edit_one_event_apart_with_vdirsyncer_and_lose_nothing() {
 }
 
 #[test]
+fn two_people_edit_one_event_apart_with_evolution_and_lose_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let faulty = fasti().with_env("FASTI_FAULTS", "1");
+    let cluster = Cluster::of(&faulty, &["Denver", "Boston"]).unwrap();
+    let mut ann = Evolution::new(folder.path(), &cluster.nodes[0], "ann");
+    let mut bob = Evolution::new(folder.path(), &cluster.nodes[1], "bob");
+    let (_, meeting) = MEETING.split_once("PRODID:-//People//EN\n").unwrap();
+    ann.does(&["add", &meeting.replace("END:VCALENDAR\n", "")]);
+    cluster.wait_until_equal().unwrap();
+    bob.wait_to_read("meeting", &["SUMMARY:Réunion of the teams", "X-MOOD;X-OF=all:hopeful"]);
+
+    cluster.divide(&[&[0], &[1]]).unwrap();
+    ann.does(&["edit", "meeting", "SUMMARY:Réunion of the teams", "SUMMARY:Réunion of all teams"]);
+    bob.does(&["edit", "meeting", "LOCATION:Room 1", "LOCATION:Room 2"]);
+    bob.does(&["edit", "meeting", "TRIGGER:-PT15M", "TRIGGER:-PT30M"]);
+    cluster.divide(&[&[0, 1]]).unwrap();
+    cluster.wait_until_linked().unwrap();
+    cluster.wait_until_equal().unwrap();
+    for person in [&mut ann, &mut bob] {
+        let lines = ["Réunion of all teams", "LOCATION:Room 2", "TRIGGER:-PT30M", "hopeful"];
+        person.wait_to_read("meeting", &lines);
+    }
+
+    bob.does(&["delete", "meeting"]);
+    cluster.wait_until_equal().unwrap();
+    wait_for("Ann's not to have it", || Ok(ann.try_to(&["read", "meeting"]).is_err())).unwrap();
+    assert_eq!(cluster.nodes[0].dav("eve").unwrap().read("meeting.ics").unwrap(), None);
+}
+
+#[test]
 fn what_a_server_should_do_is_done() {
     let cluster = Cluster::found(&fasti(), "Denver").unwrap();
     let node = &cluster.nodes[0];
@@ -218,8 +333,10 @@ fn a_calendar_app_finds_its_way_from_the_host_alone() {
     let cluster = Cluster::found(&fasti(), "Denver").unwrap();
     let node = &cluster.nodes[0];
     let dav = node.dav("ann").unwrap();
-    let moved = dav.at("/.well-known/caldav").request("PROPFIND", "", &[], "").unwrap();
-    assert_eq!((moved.status, moved.header("location")), (301, "/dav/"));
+    for path in ["/.well-known/caldav", "/.well-known/caldav/"] {
+        let moved = dav.at(path).request("PROPFIND", "", &[], "").unwrap();
+        assert_eq!((moved.status, moved.header("location")), (301, "/dav/"));
+    }
     let who = "<d:prop><d:current-user-principal/></d:prop>";
     for path in ["/", "/principals/", "/dav/", "/dav/calendars/default/"] {
         let found = dav.at(path).ask("PROPFIND", "0", "d:propfind", who).unwrap();

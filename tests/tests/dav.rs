@@ -136,11 +136,86 @@ fn conditions_guard_against_lost_updates() {
     );
     let now = dav.read("a.ics").unwrap().unwrap();
     assert_eq!(preferred.header("etag"), now.0);
+    // WebDAV's own, which was not looked at.
+    for refused in
+        ["([\"x\"])", "(<urn:uuid:1>)", &*format!("</dav/calendars/default/b.ics> ([{}])", now.0)]
+    {
+        assert_eq!(put(dav, "a.ics", &talk("a"), &[("if", refused)]).status, 412, "{refused}");
+        assert_eq!(dav.request("DELETE", "a.ics", &[("if", refused)], "").unwrap().status, 412);
+    }
+    let held = format!("([{}])", now.0);
+    assert_eq!(put(dav, "a.ics", &talk("a"), &[("if", &held)]).status, 204);
     let deleted = dav.request("DELETE", "a.ics", &[("if-match", &now.0)], "").unwrap();
     assert_eq!(deleted.status, 204);
     assert_eq!(dav.request("GET", "a.ics", &[], "").unwrap().status, 404);
     assert_eq!(dav.request("DELETE", "a.ics", &[], "").unwrap().status, 404);
     assert_eq!(put(dav, "a.ics", &talk("a"), &[("if-none-match", "*")]).status, 201);
+}
+
+/// A MOVE asked nothing of what it was told to guard: it went past If-Match, gave a calendar two events with one UID, or an
+/// event to a calendar of tasks. COPY, which is part of class 1, was missing.
+#[test]
+fn events_are_copied_and_moved_by_the_rules_of_where_they_go() {
+    let office = Office::new();
+    let dav = &office.dav;
+    let (team, tasks) = (office.calendar("team"), office.calendar("tasks"));
+    team.ask("MKCALENDAR", "0", "c:mkcalendar", "").unwrap();
+    let kinds = "<d:set><d:prop><c:supported-calendar-component-set><c:comp name=\"VTODO\"/>\
+                 </c:supported-calendar-component-set></d:prop></d:set>";
+    tasks.ask("MKCALENDAR", "0", "c:mkcalendar", kinds).unwrap();
+    for uid in ["a", "b"] {
+        put(dav, &format!("{uid}.ics"), &talk(uid), &[]);
+    }
+    put(&team, "copy.ics", &talk("a"), &[]);
+    let send = |method: &str, from: &str, to: &str, more: &[(&str, &str)]| {
+        let to = format!("/dav/calendars/{to}");
+        let headers = [&[("destination", &*to)], more].concat();
+        dav.request(method, from, &headers, "").unwrap()
+    };
+    for method in ["MOVE", "COPY"] {
+        let refused = send(method, "a.ics", "default/a.ics", &[]);
+        assert_eq!(refused.status, 403, "{method} to itself: {refused:?}");
+        let refused = send(method, "a.ics", "default/c.ics", &[("if-match", "\"other\"")]);
+        assert_eq!(refused.status, 412, "{method}: {refused:?}");
+        let refused = send(method, "a.ics", "default/b.ics", &[("overwrite", "F")]);
+        assert_eq!(
+            refused.status,
+            if method == "MOVE" { 412 } else { 403 },
+            "{method}: {refused:?}"
+        );
+        let refused = send(method, "a.ics", "team/a.ics", &[]);
+        assert!(refused.status == 403 && refused.body.contains("no-uid-conflict"), "{refused:?}");
+        let refused = send(method, "a.ics", "tasks/a.ics", &[]);
+        assert!(refused.body.contains("supported-calendar-component"), "{method}: {refused:?}");
+        assert_eq!(send(method, "a.ics", "none/a.ics", &[]).status, 409);
+        assert_eq!(send(method, "none.ics", "team/a.ics", &[]).status, 404);
+    }
+    assert_eq!(send("COPY", "b.ics", "team/b.ics", &[]).status, 201);
+    assert_eq!(send("COPY", "b.ics", "team/b.ics", &[]).status, 204);
+    assert_eq!(send("COPY", "b.ics", "team/b.ics", &[("overwrite", "F")]).status, 412);
+    assert_eq!(send("COPY", "b.ics", "team/copy.ics", &[]).status, 403);
+    // They are two, now.
+    put(dav, "b.ics", &talk("b").replace("Talk", "Walk"), &[]);
+    assert!(team.read("b.ics").unwrap().unwrap().1.contains("UID:b"));
+    assert!(team.read("b.ics").unwrap().unwrap().1.contains("SUMMARY:Talk"));
+    // One over another, and over its own copy.
+    assert_eq!(send("MOVE", "a.ics", "team/copy.ics", &[]).status, 204);
+    assert_eq!(send("MOVE", "b.ics", "team/b.ics", &[]).status, 204);
+    assert!(team.read("b.ics").unwrap().unwrap().1.contains("SUMMARY:Walk"));
+    assert_eq!(told(&sync(dav, "", None)), []);
+    assert_eq!(told(&sync(&team, "", None)), of(&[("b.ics", 200), ("copy.ics", 200)]));
+    // A third with one UID is none of the others, wherever these went: it took one out of the calendar that it was in.
+    let third = office.calendar("third");
+    third.ask("MKCALENDAR", "0", "c:mkcalendar", "").unwrap();
+    for calendar in [dav, &team] {
+        assert_eq!(put(calendar, "x.ics", &talk("x"), &[]).status, 201);
+    }
+    let headers = [("destination", "/dav/calendars/third/x.ics")];
+    assert_eq!(team.request("MOVE", "x.ics", &headers, "").unwrap().status, 201);
+    assert_eq!(put(&team, "x.ics", &talk("x"), &[]).status, 201);
+    for calendar in [dav, &team, &third] {
+        assert!(calendar.read("x.ics").unwrap().is_some());
+    }
 }
 
 #[test]
@@ -153,6 +228,11 @@ fn what_is_no_event_is_refused_by_name() {
         &talk("b").split_once("BEGIN:VEVENT").map(|it| format!("BEGIN:VEVENT{}", it.1)).unwrap(),
     );
     let no_uid = talk("a").replace("UID:a\n", "");
+    // RFC 4791, section 4.1.
+    let method = talk("a").replace("VERSION:2.0", "VERSION:2.0\nMETHOD:REQUEST");
+    let task = talk("a").replace("VEVENT", "VTODO");
+    let (_, task) = task.split_once("BEGIN:VTODO").unwrap();
+    let mixed = talk("a").replace("END:VCALENDAR\n", &format!("BEGIN:VTODO{task}"));
     let large = talk("a").replace("SUMMARY:Talk", &format!("SUMMARY:{}", "x".repeat(140_000)));
     for (text, precondition) in [
         ("no calendar", "valid-calendar-data"),
@@ -163,6 +243,8 @@ fn what_is_no_event_is_refused_by_name() {
         (&journal, "supported-calendar-component"),
         (&two, "valid-calendar-object-resource"),
         (&no_uid, "valid-calendar-object-resource"),
+        (&method, "valid-calendar-object-resource"),
+        (&mixed, "valid-calendar-object-resource"),
         (&large, "max-resource-size"),
     ] {
         let refused = put(dav, "a.ics", text, &[]);
@@ -399,6 +481,12 @@ fn queries_find_by_time_by_property_and_by_what_is_missing() {
         events("<c:prop-filter name=\"DTSTART\"><c:param-filter name=\"TZID\"/></c:prop-filter>"),
         ["weekly.ics"]
     );
+    let starts = |start, end| {
+        events(&format!("<c:prop-filter name=\"DTSTART\">{}</c:prop-filter>", times(start, end)))
+    };
+    assert_eq!(starts("20240401T150000Z", "20240401T150001Z"), ["weekly.ics"]);
+    let zoned = query(dav, "<c:comp-filter name=\"VTIMEZONE\"/>");
+    assert_eq!(told(&zoned), of(&[("weekly.ics", 200)]));
     let alarms = |start, end| {
         events(&format!("<c:comp-filter name=\"VALARM\">{}</c:comp-filter>", times(start, end)))
     };
@@ -409,7 +497,7 @@ fn queries_find_by_time_by_property_and_by_what_is_missing() {
         told(&found).into_iter().map(|it| it.0).collect::<Vec<_>>()
     };
     assert_eq!(tasks(""), ["task.ics", "undated.ics"]);
-    assert_eq!(tasks(&times("20240411T000000Z", "20240413T000000Z")), ["task.ics"]);
+    assert_eq!(tasks(&times("20240411T000000Z", "20240413T000000Z")), ["task.ics", "undated.ics"]);
     for (filter, precondition) in [
         ("<c:time-range start=\"20240401T000000Z\"/>", "valid-filter"),
         ("<c:comp-filter name=\"VEVENT\"><c:time-range/></c:comp-filter>", "valid-filter"),
@@ -428,6 +516,111 @@ fn queries_find_by_time_by_property_and_by_what_is_missing() {
         let refused = query(dav, filter);
         assert!(refused.status == 403 && refused.body.contains(precondition), "{refused:?}");
     }
+}
+
+/// The table of RFC 4791, section 9.9. It took tasks for events: those that are only due were found after that, not before;
+/// and what a node adds, when a task came, for what was said of it.
+#[test]
+fn tasks_are_found_by_whatever_time_they_have() {
+    let office = Office::new();
+    let dav = &office.dav;
+    for (name, lines) in [
+        ("a-takes", "DTSTART:20060605T100000Z\nDURATION:PT1H"),
+        ("b-due", "DTSTART:20060605T100000Z\nDUE:20060605T120000Z"),
+        ("c-starts", "DTSTART:20060605T100000Z"),
+        ("d-only-due", "DUE:20060605T120000Z"),
+        ("e-both", "COMPLETED:20060605T100000Z\nCREATED:20060603T100000Z"),
+        ("f-completed", "COMPLETED:20060605T100000Z"),
+        ("g-created", "CREATED:20060604T100000Z"),
+        ("h-nothing", "SUMMARY:Some day"),
+    ] {
+        let text = event(name, lines).replace("VEVENT", "VTODO");
+        assert_eq!(put(dav, &format!("{name}.ics"), &text, &[]).status, 201, "{name}");
+    }
+    for (start, end, expected) in [
+        ("20060605T100000Z", "20060605T120000Z", "abcdefgh"),
+        ("20060605T110000Z", "20060605T113000Z", "abgh"),
+        ("20060605T113000Z", "20060605T120000Z", "bdgh"),
+        ("20060605T120000Z", "20060605T130000Z", "gh"),
+        ("20060605T080000Z", "20060605T100000Z", "efgh"),
+        ("20060604T000000Z", "20060604T110000Z", "egh"),
+        ("20060601T000000Z", "20060602T000000Z", "h"),
+    ] {
+        let range = times(start, end);
+        let found = query(dav, &format!("<c:comp-filter name=\"VTODO\">{range}</c:comp-filter>"));
+        let found: String = told(&found).iter().filter_map(|it| it.0.chars().next()).collect();
+        assert_eq!(found, expected, "{start} to {end}");
+    }
+}
+
+/// RFC 4791, section 9.9. The first ring of an alarm was all that counted, those of tasks without a time were not looked at,
+/// and an occurrence without an alarm had that of its series.
+#[test]
+fn alarms_are_found_whenever_they_ring() {
+    let office = Office::new();
+    let dav = &office.dav;
+    let alarm =
+        |lines: &str| format!("BEGIN:VALARM\nACTION:DISPLAY\nDESCRIPTION:x\n{lines}\nEND:VALARM");
+    let repeated = alarm("TRIGGER:-PT1H\nREPEAT:4\nDURATION:PT30M");
+    put(dav, "a.ics", &event("a", &format!("DTSTART:20240501T120000Z\n{repeated}")), &[]);
+    let absolute = alarm("TRIGGER;VALUE=DATE-TIME:20240510T000000Z");
+    put(dav, "b.ics", &event("b", &absolute).replace("VEVENT", "VTODO"), &[]);
+    let daily = event(
+        "c",
+        &format!("DTSTART:20240503T120000Z\nRRULE:FREQ=DAILY;COUNT=3\n{}", alarm("TRIGGER:-PT1H")),
+    );
+    let silent = "BEGIN:VEVENT\nUID:c\nRECURRENCE-ID:20240504T120000Z\nDTSTART:20240504T120000Z\nEND:VEVENT\n";
+    put(dav, "c.ics", &daily.replace("END:VCALENDAR", &format!("{silent}END:VCALENDAR")), &[]);
+    for (kind, start, end, expected) in [
+        ("VEVENT", "20240501T110000Z", "20240501T110001Z", &["a.ics"][..]),
+        ("VEVENT", "20240501T125000Z", "20240501T131000Z", &["a.ics"]),
+        ("VEVENT", "20240501T131000Z", "20240501T140000Z", &[]),
+        ("VTODO", "20240509T235900Z", "20240510T000100Z", &["b.ics"]),
+        ("VEVENT", "20240503T105900Z", "20240503T110100Z", &["c.ics"]),
+        ("VEVENT", "20240504T105900Z", "20240504T110100Z", &[]),
+        ("VEVENT", "20240505T105900Z", "20240505T110100Z", &["c.ics"]),
+    ] {
+        let range = times(start, end);
+        let found = query(
+            dav,
+            &format!(
+                "<c:comp-filter name=\"{kind}\"><c:comp-filter name=\"VALARM\">{range}</c:comp-filter></c:comp-filter>"
+            ),
+        );
+        let found: Vec<String> = told(&found).into_iter().map(|it| it.0).collect();
+        assert_eq!(found, expected, "{start} to {end}");
+    }
+}
+
+/// Outlook and others send zones of their own. As a calendar's they were refused, and with it all of a MKCALENDAR; in a
+/// query UTC stood in for them, as for what is no zone.
+#[test]
+fn zones_that_a_client_defines_are_understood() {
+    let office = Office::new();
+    let zone = "BEGIN:VCALENDAR\nVERSION:2.0\nBEGIN:VTIMEZONE\nTZID:My Own\nBEGIN:STANDARD\nDTSTART:19700101T000000\n\
+                TZOFFSETFROM:-0500\nTZOFFSETTO:-0500\nEND:STANDARD\nEND:VTIMEZONE\nEND:VCALENDAR";
+    let team = office.calendar("team");
+    let props = format!(
+        "<d:set><d:prop><c:calendar-timezone>{zone}</c:calendar-timezone></d:prop></d:set>"
+    );
+    assert_eq!(team.ask("MKCALENDAR", "0", "c:mkcalendar", &props).unwrap().status, 201);
+    let day = event("day", "DTSTART;VALUE=DATE:20240401");
+    let late = times("20240402T040000Z", "20240402T050000Z");
+    let events = format!("<c:comp-filter name=\"VEVENT\">{late}</c:comp-filter>");
+    put(&team, "day.ics", &day, &[]);
+    assert_eq!(told(&query(&team, &events)), of(&[("day.ics", 200)]));
+    put(&office.dav, "day.ics", &day, &[]);
+    assert_eq!(told(&query(&office.dav, &events)), []);
+    let in_zone = |zone: &str| {
+        let inner = format!(
+            "<d:prop><d:getetag/></d:prop><c:filter><c:comp-filter name=\"VCALENDAR\">{events}</c:comp-filter></c:filter>\
+             <c:timezone>{zone}</c:timezone>"
+        );
+        office.dav.ask("REPORT", "1", "c:calendar-query", &inner).unwrap()
+    };
+    assert_eq!(told(&in_zone(zone)), of(&[("day.ics", 200)]));
+    let refused = in_zone("Denver");
+    assert!(refused.status == 403 && refused.body.contains("valid-calendar-data"), "{refused:?}");
 }
 
 #[test]
@@ -456,6 +649,17 @@ fn occurrences_are_expanded_and_parts_are_left_out() {
         assert!(expanded.contains(line), "{line}: {expanded}");
     }
     assert!(!expanded.contains("RRULE") && !expanded.contains("VTIMEZONE"), "{expanded}");
+    // What changes an occurrence and all that follow says all of them.
+    put(
+        dav,
+        "weekly.ics",
+        &weekly().replace("RECURRENCE-ID;TZID", "RECURRENCE-ID;RANGE=THISANDFUTURE;TZID"),
+        &[],
+    );
+    let onwards = data("<c:expand start=\"20240408T000000Z\" end=\"20240501T000000Z\"/>");
+    assert!(onwards.contains("DTSTART:20240430T170000Z"), "{onwards}");
+    assert_eq!(onwards.matches("SUMMARY:Moved").count(), 2, "{onwards}");
+    put(dav, "weekly.ics", &weekly(), &[]);
     let limited =
         data("<c:limit-recurrence-set start=\"20240401T000000Z\" end=\"20240403T000000Z\"/>");
     assert!(limited.contains("RRULE") && !limited.contains("Moved"), "{limited}");
@@ -507,6 +711,57 @@ fn free_and_busy_times_are_joined() {
     );
 }
 
+/// What is asked for and isn't there must not be answered with something else.
+#[test]
+fn what_is_not_there_is_refused_by_name() {
+    let office = Office::new();
+    let dav = &office.dav;
+    put(dav, "a.ics", &talk("a"), &[]);
+    let json = "<d:prop><c:calendar-data content-type=\"application/calendar+json\"/></d:prop>\
+                <d:href>/dav/calendars/default/a.ics</d:href>";
+    let refused = dav.ask("REPORT", "1", "c:calendar-multiget", json).unwrap();
+    assert!(
+        refused.status == 403 && refused.body.contains("supported-calendar-data"),
+        "{refused:?}"
+    );
+    for (path, status) in [("none/deep", 409), ("default/deep", 403)] {
+        let made = office.calendar(path).ask("MKCALENDAR", "0", "c:mkcalendar", "").unwrap();
+        assert_eq!(made.status, status, "{path}: {made:?}");
+    }
+    let asked = "<d:prop><c:max-resource-size/></d:prop>";
+    let found = dav.ask("PROPFIND", "0", "d:propfind", asked).unwrap();
+    let max: usize = found.element("c:max-resource-size").unwrap().parse().unwrap();
+    for size in [max, 3 * max] {
+        let large = talk("large").replace("Talk", &"x".repeat(size));
+        let refused = put(dav, "large.ics", &large, &[]);
+        assert!(refused.status == 403 && refused.body.contains("max-resource-size"), "{refused:?}");
+    }
+}
+
+#[test]
+fn people_are_found_by_who_they_are() {
+    let office = Office::new();
+    let people = office.dav.at("/dav/principals/");
+    let who = "<d:self/><d:prop><d:displayname/></d:prop>";
+    let own = people.ask("REPORT", "0", "d:principal-match", who).unwrap();
+    assert_eq!(told(&own), of(&[("ann", 200)]));
+    let search = |name: &str| {
+        format!(
+            "<d:property-search><d:prop><d:displayname/></d:prop><d:match>{name}</d:match></d:property-search>"
+        )
+    };
+    let find = |test: &str| {
+        let body = format!(
+            "<d:principal-property-search xmlns:d=\"DAV:\" {test}>{}{}<d:prop><d:displayname/></d:prop></d:principal-property-search>",
+            search("AN"),
+            search("bob")
+        );
+        told(&people.request("REPORT", "", &[("depth", "0")], &body).unwrap())
+    };
+    assert_eq!(find(""), []);
+    assert_eq!(find("test=\"anyof\""), of(&[("ann", 200)]));
+}
+
 #[test]
 fn what_can_not_be_read_gets_a_reason() {
     let office = Office::new();
@@ -524,8 +779,24 @@ fn what_can_not_be_read_gets_a_reason() {
     let options = dav.request("OPTIONS", "", &[], "").unwrap();
     assert!(options.header("dav").contains("calendar-access"), "{options:?}");
     assert!(options.header("allow").contains("REPORT"), "{options:?}");
+    // To those as well who didn't log in yet.
+    for path in ["/", "/dav/", "/dav/calendars/default/", "/principals/"] {
+        let stranger =
+            Dav::new(&office.cluster.nodes[0].api().address().0, "eve", "wrong").at(path);
+        let options = stranger.request("OPTIONS", "", &[], "").unwrap();
+        assert_eq!(options.status, 401, "{path}: {options:?}");
+        assert!(options.header("dav").contains("calendar-access"), "{path}: {options:?}");
+    }
     let bomb = "<!DOCTYPE a [<!ENTITY b \"bb\">]><d:propfind xmlns:d=\"DAV:\"><d:prop>&b;</d:prop></d:propfind>";
     assert_eq!(ask("PROPFIND", &[("depth", "0")], bomb), 400);
+    // A short question that is meant to have a long answer.
+    let names: String = (0..1001).map(|at| format!("<p{at}/>")).collect();
+    let many = format!("<propfind xmlns=\"DAV:\"><prop>{names}</prop></propfind>");
+    assert_eq!(ask("PROPFIND", &[("depth", "1")], &many), 400);
+    let hrefs = "<d:href>/dav/calendars/default/none.ics</d:href>".repeat(100);
+    let inner = format!("<d:prop><d:getetag/></d:prop>{hrefs}");
+    let found = dav.ask("REPORT", "1", "c:calendar-multiget", &inner).unwrap();
+    assert_eq!(found.count("<d:response>"), 1);
     let minimal = [("depth", "0"), ("prefer", "return=minimal")];
     let body =
         "<d:propfind xmlns:d=\"DAV:\"><d:prop><d:displayname/><d:quota/></d:prop></d:propfind>";

@@ -15,7 +15,7 @@ use jiff::civil::DateTime;
 use serde_json::{Value, json};
 
 use self::zones::Zones;
-use crate::Object;
+use crate::{Object, Zone};
 
 /// Content lines and components, for whoever looks at how an event is written.
 pub use self::lines::{Component, Line};
@@ -197,6 +197,12 @@ fn read_back(event: &Object) -> Object {
 /// The components of a file, whatever they are; what is none of them is left out.
 pub fn components_of(file: &[u8]) -> Vec<Component> {
     lines::components(file).0
+}
+
+/// The zone that a VTIMEZONE defines: IANA's, if it has the name of one, or else as it says.
+pub fn zone(definition: &Component) -> Option<Zone> {
+    let name = definition.line("TZID")?.value.trim();
+    Zones::of(std::iter::once(definition)).find(name).map(|it| it.zone)
 }
 
 /// An event as it is read again of what is written of it.

@@ -9,6 +9,7 @@
 mod collections;
 mod data;
 mod filter;
+mod if_header;
 mod multistatus;
 mod objects;
 mod path;
@@ -18,11 +19,13 @@ mod shelf;
 mod sync;
 mod xml;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Extension, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use fasti_calendar::Zone;
 use fasti_core::CommandError;
@@ -43,8 +46,11 @@ const CAPABILITIES: HeaderValue =
     HeaderValue::from_static("1, 3, access-control, calendar-access, extended-mkcol");
 
 const ALLOWED: HeaderValue = HeaderValue::from_static(
-    "OPTIONS, GET, HEAD, PUT, DELETE, MOVE, PROPFIND, PROPPATCH, REPORT, MKCALENDAR, MKCOL",
+    "OPTIONS, GET, HEAD, PUT, DELETE, COPY, MOVE, PROPFIND, PROPPATCH, REPORT, MKCALENDAR, MKCOL",
 );
+
+/// Most properties of a request: each is answered for each event. No app asks for more than some fifty.
+const NAMES_MAX: usize = 1000;
 
 /// The operator, as a principal.
 const OPERATOR: &str = "operator";
@@ -143,7 +149,7 @@ impl Asked {
     /// The properties that a report asks for.
     fn names_in(&self, body: &Element) -> Result<Vec<Name>, Refusal> {
         match body.child(DAV, "prop") {
-            Some(prop) => Ok(prop.elements().map(|it| it.name.clone()).collect()),
+            Some(prop) => names_of(prop.elements()),
             None if body.child(DAV, "allprop").is_some() => {
                 Ok(["getetag", "getcontenttype", "resourcetype"]
                     .map(|it| Name::new(DAV, it))
@@ -153,6 +159,30 @@ impl Asked {
             None => Ok(vec![Name::new(DAV, "getetag")]),
         }
     }
+}
+
+/// Names of properties, each once.
+fn names_of<'a>(elements: impl Iterator<Item = &'a Element>) -> Result<Vec<Name>, Refusal> {
+    let mut seen = BTreeSet::new();
+    let names: Vec<Name> =
+        elements.map(|it| &it.name).filter(|it| seen.insert(*it)).cloned().collect();
+    if names.len() > NAMES_MAX {
+        let detail = format!("ask for at most {NAMES_MAX} properties at once");
+        return Err(Refusal::malformed(&detail));
+    }
+    Ok(names)
+}
+
+/// Says in every answer what is spoken here (RFC 4918, section 10.1): also to those who have to log in first, as some apps
+/// ask before they do.
+pub(crate) async fn introduce(request: Request, next: Next) -> Response {
+    let is_question = *request.method() == Method::OPTIONS;
+    let mut response = next.run(request).await;
+    response.headers_mut().insert(HeaderName::from_static("dav"), CAPABILITIES);
+    if is_question || response.status() == StatusCode::METHOD_NOT_ALLOWED {
+        response.headers_mut().insert(header::ALLOW, ALLOWED);
+    }
+    response
 }
 
 /// `/.well-known/caldav` (RFC 6764, section 5).
@@ -194,12 +224,7 @@ async fn serve_at(
         Some(target) => answer(&door, caller, target, request).await,
         None => Err(Refusal::not_found()),
     };
-    let mut response = answered.unwrap_or_else(IntoResponse::into_response);
-    response.headers_mut().insert(HeaderName::from_static("dav"), CAPABILITIES);
-    if response.status() == StatusCode::METHOD_NOT_ALLOWED {
-        response.headers_mut().insert(header::ALLOW, ALLOWED);
-    }
-    response
+    answered.unwrap_or_else(IntoResponse::into_response)
 }
 
 async fn answer(
@@ -211,7 +236,7 @@ async fn answer(
     let (parts, body) = request.into_parts();
     let (method, headers) = (parts.method, parts.headers);
     if method == Method::OPTIONS {
-        return Ok(([(header::ALLOW, ALLOWED)], ()).into_response());
+        return Ok(().into_response());
     }
     let person = match caller {
         Caller::Operator => OPERATOR.to_owned(),
@@ -228,13 +253,23 @@ async fn answer(
         wanted: None,
         zone: Zone::utc(),
     };
+    check_if(&asked, &target, &headers)?;
     match method.as_str() {
         "GET" | "HEAD" => return objects::get(&asked, &target, &headers),
         "PUT" => {
-            let body = read(body, EVENT_BYTES_MAX).await?;
+            // What is far too large is refused as what is a little too large is.
+            let body = body::read(body, EVENT_BYTES_MAX).await.map_err(|problem| {
+                match problem.status() == StatusCode::PAYLOAD_TOO_LARGE {
+                    true => objects::too_large(),
+                    false => Refusal::Problem(problem),
+                }
+            })?;
             return objects::put(door, &asked, &target, &headers, &body).await;
         }
-        "MOVE" => return objects::relocate(door, &asked, &target, &headers).await,
+        "COPY" | "MOVE" => {
+            let is_copy = method.as_str() == "COPY";
+            return objects::relocate(door, &asked, &target, &headers, is_copy).await;
+        }
         "DELETE" => {
             return match &target {
                 Target::Object(calendar, name) => {
@@ -267,11 +302,32 @@ async fn answer(
             let Some(body) = body else {
                 return Err(Refusal::malformed("a REPORT has a body that says which"));
             };
+            let told = body.child(CALDAV, "timezone").map(Element::text);
+            if told.is_some_and(|it| reports::zone_in(&it).is_none()) {
+                let detail = "timezone holds a VCALENDAR with one VTIMEZONE";
+                let answer = error(StatusCode::FORBIDDEN, "c:valid-calendar-data", "", detail);
+                return Err(Refusal::Answer(Box::new(answer)));
+            }
             asked.zone = reports::zone_of(Some(&body), &asked.library.shelf(), &target);
             let data = body.child(DAV, "prop").and_then(|it| it.child(CALDAV, "calendar-data"));
             asked.wanted = data.map(Wanted::read).transpose()?;
             report(door, &asked, target, body).await
         }
+    }
+}
+
+/// Refuses what comes with an `If` that doesn't hold.
+fn check_if(asked: &Asked, target: &Target, headers: &HeaderMap) -> Result<(), Refusal> {
+    let Some(header) = headers.get("if") else { return Ok(()) };
+    let shelf = asked.library.shelf();
+    let etag_of = |address: Option<&str>| match address.map(Target::of) {
+        None => shelf.etag(target),
+        Some(told) => shelf.etag(&told?),
+    };
+    match header.to_str().ok().and_then(|it| if_header::holds(it, etag_of)) {
+        Some(true) => Ok(()),
+        Some(false) => Err(CommandError::Precondition { now: shelf.etag(target) }.into()),
+        None => Err(Refusal::malformed("If can't be read: see RFC 4918, section 10.4")),
     }
 }
 
@@ -296,6 +352,7 @@ async fn report(
             _ => Err(unsupported()),
         },
         (DAV, "expand-property") => reports::expand_property(asked, target, body).await,
+        (DAV, "principal-match") => reports::match_principals(asked, target, body).await,
         (DAV, "principal-property-search") => reports::search_principals(asked, body).await,
         (DAV, "principal-search-property-set") => Ok(reports::search_properties()),
         _ => Err(unsupported()),

@@ -27,6 +27,10 @@ impl Problem {
         Self { status, name, detail: detail.into(), more: None, retry_after }
     }
 
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
     pub(crate) fn retry_after(self, seconds: u64) -> Self {
         Self { retry_after: Some(seconds), ..self }
     }

@@ -7,7 +7,7 @@ use axum::Router;
 use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, Uri};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, any, delete, get, patch, post, put};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
@@ -73,14 +73,17 @@ pub(crate) fn router(door: Door) -> Router {
     let operators = from_fn_with_state(door.clone(), auth::require_operator);
     let anyones = from_fn_with_state(door.clone(), auth::require_anyone);
     of(&open_routes())
-        .merge(of(&dav_routes()).route_layer(anyones.clone()))
-        .route("/.well-known/caldav", any(dav::well_known))
+        .merge(of(&well_known_routes()))
+        .merge(of(&dav_routes()).route_layer(anyones.clone()).route_layer(from_fn(dav::introduce)))
         .merge(of(&page_routes()))
         // Browsers get the page, and calendar apps that look there what they look for.
         .route(
             "/",
             get(page::index).fallback_service(
-                any(dav::elsewhere).layer(anyones.clone()).with_state(door.clone()),
+                any(dav::elsewhere)
+                    .layer(anyones.clone())
+                    .layer(from_fn(dav::introduce))
+                    .with_state(door.clone()),
             ),
         )
         .merge(of(&shared_routes()).route_layer(anyones))
@@ -133,6 +136,11 @@ pub(crate) fn shared_routes() -> [(&'static str, MethodRouter<Door>); 29] {
         ("/v1/openapi.json", get(openapi::document)),
         ("/metrics", get(probes::metrics)),
     ]
+}
+
+/// Where calendar apps that know nothing but the host begin (RFC 6764, section 5). They don't log in for this.
+fn well_known_routes() -> [(&'static str, MethodRouter<Door>); 2] {
+    ["/.well-known/caldav", "/.well-known/caldav/"].map(|path| (path, any(dav::well_known)))
 }
 
 /// Routes for calendar apps, where methods are not told apart by the path.

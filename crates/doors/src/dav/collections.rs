@@ -42,28 +42,30 @@ pub(crate) async fn propfind(
     if body.as_ref().is_some_and(|it| !it.is(DAV, "propfind")) {
         return Err(Refusal::malformed("the body of PROPFIND is a propfind"));
     }
+    let names_in = |part| {
+        let part = body.as_ref().and_then(|it| it.child(DAV, part));
+        part.map(|it| super::names_of(it.elements())).transpose()
+    };
+    let (prop, include) = (names_in("prop")?, names_in("include")?.unwrap_or_default());
     asked
         .look(move |view, is_minimal| {
             let mut targets = vec![target.clone()];
             if with_members {
                 targets.extend(view.members(&target));
             }
-            let asked = body.as_ref();
-            let part = |name| asked.and_then(|it| it.child(DAV, name));
+            let is_of_names = body.as_ref().is_some_and(|it| it.child(DAV, "propname").is_some());
             let mut answer = Multistatus::new(is_minimal);
             for target in &targets {
-                if part("propname").is_some() {
+                if is_of_names {
                     let names = view.names(target, false);
                     let found: Vec<Found> =
                         names.into_iter().map(|name| (name, String::new())).collect();
                     answer.properties(target, &found, &[]);
-                } else if let Some(prop) = part("prop") {
-                    let names: Vec<Name> = prop.elements().map(|it| it.name.clone()).collect();
-                    super::sync::properties(&mut answer, view, target, &names);
+                } else if let Some(names) = &prop {
+                    super::sync::properties(&mut answer, view, target, names);
                 } else {
                     let mut names = view.names(target, true);
-                    let more = part("include").into_iter().flat_map(Element::elements);
-                    names.extend(more.map(|it| it.name.clone()));
+                    names.extend(include.iter().cloned());
                     super::sync::properties(&mut answer, view, target, &names);
                 }
             }
@@ -222,6 +224,12 @@ pub(crate) async fn make_calendar(
     };
     let Target::Calendar(id) = target else {
         let detail = "calendars are made in /dav/calendars/";
+        // RFC 4918, section 9.3: there is nothing that it could be in.
+        if let Target::Object(id, _) = target
+            && asked.library.shelf().calendar(id).is_none()
+        {
+            return refuse(StatusCode::CONFLICT, "c:calendar-collection-location-ok", detail);
+        }
         return refuse(StatusCode::FORBIDDEN, "c:calendar-collection-location-ok", detail);
     };
     if !is_name(id) {

@@ -38,6 +38,12 @@ pub(crate) struct TooMany;
 
 impl Wanted {
     pub(crate) fn read(element: &Element) -> Result<Self, BadFilter> {
+        let is_told = |name, known: &str| {
+            element.attribute(name).is_none_or(|it| it.eq_ignore_ascii_case(known))
+        };
+        if !is_told("content-type", "text/calendar") || !is_told("version", "2.0") {
+            return Err(BadFilter::UnsupportedData);
+        }
         let range = |name| element.child(CALDAV, name).map(time_range).transpose();
         Ok(Self {
             expand: range("expand")?,
@@ -105,7 +111,7 @@ impl Part {
 }
 
 /// Which occurrence a component is of, by the start that the rules give it.
-fn recurrence_id(component: &Component, zone: Option<&Zone>) -> Option<DateTime> {
+pub(crate) fn recurrence_id(component: &Component, zone: Option<&Zone>) -> Option<DateTime> {
     let value = component.line("RECURRENCE-ID")?.value.trim();
     let parse = |text: &str| DateTime::strptime("%Y%m%dT%H%M%S", text).ok();
     match value.strip_suffix('Z') {
@@ -137,10 +143,21 @@ fn expanded(
     let main = of_series().find(|it| it.line("RECURRENCE-ID").is_none());
     let overrides: BTreeMap<DateTime, &Component> =
         of_series().filter_map(|it| Some((recurrence_id(it, own_zone.as_ref())?, it))).collect();
+    // What holds for all that come after as well, unless they have their own.
+    let is_onward = |it: &Component| {
+        let line = it.line("RECURRENCE-ID");
+        line.is_some_and(|it| {
+            it.param("RANGE").is_some_and(|it| it.eq_ignore_ascii_case("THISANDFUTURE"))
+        })
+    };
+    let onwards: BTreeMap<DateTime, &Component> =
+        overrides.iter().filter(|it| is_onward(it.1)).map(|(id, it)| (*id, *it)).collect();
     let mut out = Component::new(&calendar.name);
     out.lines.clone_from(&calendar.lines);
     for occurrence in &found.occurrences {
-        let Some(base) = overrides.get(&occurrence.recurrence_id).copied().or(main) else {
+        let id = occurrence.recurrence_id;
+        let onward = || onwards.range(..=id).next_back().map(|it| *it.1);
+        let Some(base) = overrides.get(&id).copied().or_else(onward).or(main) else {
             continue;
         };
         out.components.push(instance(base, occurrence, series.is_recurring()));

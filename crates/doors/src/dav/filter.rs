@@ -2,18 +2,23 @@
 
 use std::ops::Range;
 
-use fasti_calendar::ical::{Component, Line, components_of};
-use fasti_calendar::{Series, Zone};
+use fasti_calendar::ical::{self, Component, Line, components_of};
+use fasti_calendar::{Occurrence, Series, Zone};
 use jiff::civil::DateTime;
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 
+use super::data::recurrence_id;
 use super::shelf::{Item, Shelf};
 use super::xml::{CALDAV, Element};
 
 /// How deep component filters may be nested.
 const DEPTH_MAX: usize = 8;
+/// Occurrences of a task that are looked at: more than can lie at the edges of a range only.
+const EDGES_MAX: usize = 16;
 /// Occurrences of one event that are looked at for their alarms.
 const ALARMED_MAX: usize = 1000;
+/// Most repetitions of an alarm that are looked at.
+const REPEATS_MAX: i32 = 1000;
 /// How far from its occurrence an alarm is looked for.
 const ALARM_REACH: SignedDuration = SignedDuration::from_hours(24 * 60);
 
@@ -27,6 +32,8 @@ pub(crate) enum BadFilter {
     Malformed(String),
     /// RFC 4791, section 7.5.1.
     UnsupportedCollation(String),
+    /// Events in another form than iCalendar 2.0.
+    UnsupportedData,
 }
 
 /// What is asked of a component.
@@ -117,6 +124,7 @@ impl CompFilter {
                 .comps
                 .iter()
                 .all(|it| it.props.is_empty() && it.comps.is_empty() && !it.is_not_defined)
+            && self.comps.iter().all(|it| it.name == "VEVENT" || it.name == "VTODO")
     }
 
     /// Whether an event fits.
@@ -126,7 +134,8 @@ impl CompFilter {
             // Which kind it is says enough.
             _ => None,
         };
-        let look = Look { item, series: shelf.agenda().series(&item.uid), zone };
+        let series = shelf.agenda().series(&item.uid);
+        let look = Look { item, series, zone, calendar: calendar.as_ref(), owner: None };
         match &calendar {
             Some(calendar) => self.holds(&[calendar], &look),
             None => self.comps.iter().all(|it| {
@@ -151,10 +160,11 @@ impl CompFilter {
             (Some(_), _) => false,
         };
         let fits = |it: &&Component| {
+            let inner = Look { owner: Some(it), ..*look };
             self.props.iter().all(|filter| filter.holds(it, look))
                 && self.comps.iter().all(|filter| {
                     let inside = it.components.iter().filter(|it| it.name == filter.name);
-                    filter.holds(&inside.collect::<Vec<_>>(), look)
+                    filter.holds(&inside.collect::<Vec<_>>(), &inner)
                 })
         };
         in_time && candidates.iter().any(fits)
@@ -166,15 +176,48 @@ pub(crate) fn kind_of(item: &Item) -> &'static str {
 }
 
 /// Whose components are looked at.
+#[derive(Clone, Copy)]
 struct Look<'a> {
     item: &'a Item,
     series: Option<&'a Series>,
     zone: &'a Zone,
+    calendar: Option<&'a Component>,
+    /// The component that those which are looked at are in.
+    owner: Option<&'a Component>,
+}
+
+/// A range that tasks are found in by an index which, as for events, leaves its end out: a task may be in a range that
+/// ends when it is due (RFC 4791, section 9.9).
+pub(crate) fn with_edges(range: &TimeRange) -> TimeRange {
+    let by = SignedDuration::from_secs(1);
+    let (start, end) = (range.start.checked_sub(by), range.end.checked_add(by));
+    start.unwrap_or(range.start)..end.unwrap_or(range.end)
+}
+
+/// The table of RFC 4791, section 9.9, for tasks with a start or a due time.
+fn is_task_in(item: &Item, at: &Occurrence, range: &TimeRange) -> bool {
+    let (start, end) = (range.start, range.end);
+    let (from, to) = (at.starts_at, at.ends_at);
+    match (item.event.contains_key("start"), item.event.contains_key("due")) {
+        // In JSCalendar it is due then, too.
+        (true, true) if start == to && from < to => {
+            let calendars = components_of(item.text().as_bytes());
+            calendars.iter().flat_map(|it| &it.components).any(|it| it.line("DURATION").is_some())
+        }
+        (true, true) => (start < to || start <= from) && (end > from || end >= to),
+        (true, false) => start <= from && end > from,
+        (false, _) => start < to && end >= to,
+    }
 }
 
 impl Look<'_> {
     fn is_in(&self, range: &TimeRange) -> bool {
         match self.series {
+            Some(series) if self.item.is_task() => {
+                let found = series.occurrences(with_edges(range), self.zone, EDGES_MAX);
+                let is_in = |it: &Occurrence| is_task_in(self.item, it, range);
+                found.is_partial || found.occurrences.iter().any(is_in)
+            }
             Some(series) => {
                 let found = series.occurrences(range.clone(), self.zone, 1);
                 found.is_partial || !found.occurrences.is_empty()
@@ -183,37 +226,75 @@ impl Look<'_> {
         }
     }
 
+    /// The zone that a line names.
+    fn zone_of(&self, line: &Line) -> Option<Zone> {
+        let name = line.param("TZID")?;
+        let mut inside = self.calendar?.components.iter();
+        let is_it = |it: &&Component| {
+            it.name == "VTIMEZONE" && it.line("TZID").is_some_and(|line| line.value == name)
+        };
+        inside.find(is_it).and_then(ical::zone).or_else(|| Zone::iana(name))
+    }
+
     fn is_alarmed(&self, alarms: &[&Component], range: &TimeRange) -> bool {
-        let Some(series) = self.series else { return false };
         let near = |at: Timestamp, by: SignedDuration| at.checked_add(by).unwrap_or(at);
         let around = near(range.start, -ALARM_REACH)..near(range.end, ALARM_REACH);
-        let found = series.occurrences(around, self.zone, ALARMED_MAX).occurrences;
-        let triggers = alarms.iter().filter_map(|alarm| alarm.line("TRIGGER"));
-        triggers.into_iter().any(|trigger| match moment(&trigger.value, self.zone) {
-            Some(at) => range.contains(&at),
-            None => {
-                // RFC 5545, 3.3.6: its days and weeks are of hours, as far as anybody can tell.
-                let days = SpanRelativeTo::days_are_24_hours();
-                let span = trigger.value.trim().parse::<Span>();
-                let Ok(after) = span.and_then(|span| span.to_duration(days)) else {
-                    return false;
-                };
-                let from_end = trigger.param("RELATED").is_some_and(|it| it == "END");
-                found.iter().any(|it| {
-                    let base = if from_end { it.ends_at } else { it.starts_at };
-                    base.checked_add(after).is_ok_and(|at| range.contains(&at))
-                })
+        let found = self.series.map(|it| it.occurrences(around, self.zone, ALARMED_MAX));
+        let mut found = found.map(|it| it.occurrences).unwrap_or_default();
+        found.retain(|it| self.is_owners(it));
+        alarms.iter().any(|alarm| {
+            let Some(trigger) = alarm.line("TRIGGER") else { return false };
+            let rings =
+                |first: Timestamp| repeats(alarm).any(|by| range.contains(&near(first, by)));
+            if let Some(at) = moment(&trigger.value, self.zone) {
+                return rings(at);
             }
+            let Some(after) = duration(&trigger.value) else { return false };
+            let related = trigger.param("RELATED");
+            let from_end = related.is_some_and(|it| it.eq_ignore_ascii_case("END"));
+            found.iter().any(|it| {
+                let base = if from_end { it.ends_at } else { it.starts_at };
+                base.checked_add(after).is_ok_and(rings)
+            })
         })
     }
+
+    /// Whether an occurrence is of the component that is looked into: that of the series has nothing to say of those that
+    /// have their own.
+    fn is_owners(&self, occurrence: &Occurrence) -> bool {
+        let is_of = |it: &Component| {
+            recurrence_id(it, Some(&occurrence.zone)) == Some(occurrence.recurrence_id)
+        };
+        match self.owner {
+            Some(owner) if owner.line("RECURRENCE-ID").is_some() => is_of(owner),
+            _ => !self.calendar.iter().flat_map(|it| &it.components).any(is_of),
+        }
+    }
+}
+
+/// How long after its trigger an alarm rings: at once, and as often again as it says.
+fn repeats(alarm: &Component) -> impl Iterator<Item = SignedDuration> {
+    let count = alarm.line("REPEAT").and_then(|it| it.value.trim().parse::<i32>().ok());
+    let pause = alarm.line("DURATION").and_then(|it| duration(&it.value)).unwrap_or_default();
+    (0..=count.unwrap_or(0).clamp(0, REPEATS_MAX)).map(move |at| pause.saturating_mul(at))
+}
+
+/// RFC 5545, 3.3.6: its days and weeks are of hours, as far as anybody can tell.
+fn duration(value: &str) -> Option<SignedDuration> {
+    let span = value.trim().parse::<Span>().ok()?;
+    span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()
 }
 
 /// RFC 4791, section 9.9, for tasks without a start and without a due time.
 pub(crate) fn is_undated_in(item: &Item, range: &TimeRange) -> bool {
-    let moment = |name: &str| item.member(name)?.parse::<Timestamp>().ok();
-    let created = moment("created");
-    let completed =
-        (item.member("progress") == Some("completed")).then(|| moment("progressUpdated")).flatten();
+    let calendars = components_of(item.text().as_bytes());
+    let task = calendars.iter().flat_map(|it| &it.components).find(|it| it.name == "VTODO");
+    let moment = |name: &str| utc(task?.line(name)?.value.trim());
+    let completed = moment("COMPLETED");
+    // Where nobody said when it was made, this node says when it came: that is not what is asked.
+    let came = item.member("created").and_then(|it| it.parse::<Timestamp>().ok());
+    let created =
+        moment("CREATED").filter(|at| came.map(|it| it.as_second()) != Some(at.as_second()));
     let (first, last) = match (completed, created) {
         (Some(a), Some(b)) => (a.min(b), a.max(b)),
         (Some(at), None) => (at, at),
@@ -243,7 +324,9 @@ impl PropFilter {
         }
         lines.any(|line| {
             let in_time = self.time.as_ref().is_none_or(|range| {
-                moment(&line.value, look.zone).is_some_and(|at| range.contains(&at))
+                let zone = look.zone_of(line);
+                let zone = zone.as_ref().unwrap_or(look.zone);
+                moment(&line.value, zone).is_some_and(|at| range.contains(&at))
             });
             in_time
                 && self.text.as_ref().is_none_or(|it| it.holds(&unescaped(&line.value)))

@@ -1,4 +1,6 @@
-//! Events as resources: GET, PUT, DELETE and MOVE (RFC 4791, section 5.3.2; RFC 4918, section 9).
+//! Events as resources: GET, PUT, DELETE, COPY and MOVE (RFC 4791, section 5.3.2; RFC 4918, section 9).
+
+use std::sync::Arc;
 
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -10,7 +12,7 @@ use fasti_core::{Answer, Command, CommandError};
 use super::multistatus::{PREFERENCE_APPLIED, error};
 use super::path::Target;
 use super::properties::{COMPONENTS, content_type, http_date};
-use super::shelf::{Item, Shelf};
+use super::shelf::{Calendar, Item, Shelf};
 use super::xml::Xml;
 use super::{Asked, Refusal, prefers};
 use crate::conditions;
@@ -59,6 +61,12 @@ fn refuse<T>(status: StatusCode, name: &str, detail: &str) -> Result<T, Refusal>
     Err(Refusal::Answer(Box::new(error(status, name, "", detail))))
 }
 
+pub(crate) fn too_large() -> Refusal {
+    let detail = "the event is too large: leave attachments out, or link to them";
+    let answer = error(StatusCode::FORBIDDEN, "c:max-resource-size", "", detail);
+    Refusal::Answer(Box::new(answer))
+}
+
 /// The one event of a body.
 fn read(body: &[u8]) -> Result<Object, Refusal> {
     let invalid = |detail: &str| refuse(StatusCode::FORBIDDEN, "c:valid-calendar-data", detail);
@@ -75,6 +83,17 @@ fn read(body: &[u8]) -> Result<Object, Refusal> {
         let detail = "only events and tasks (VEVENT, VTODO) are kept here";
         return refuse(StatusCode::FORBIDDEN, "c:supported-calendar-component", detail);
     }
+    if calendar.line("METHOD").is_some() {
+        let detail = "an event in a calendar has no METHOD: that is for messages";
+        return refuse(StatusCode::FORBIDDEN, "c:valid-calendar-object-resource", detail);
+    }
+    let mut kept = calendar.components.iter().filter(|it| it.name != "VTIMEZONE");
+    if let Some(first) = kept.next()
+        && kept.any(|it| it.name != first.name)
+    {
+        let detail = "an event and a task are two things: each has an address of its own";
+        return refuse(StatusCode::FORBIDDEN, "c:valid-calendar-object-resource", detail);
+    }
     let mut kept = calendar.components.iter().filter(|it| it.name != "VTIMEZONE");
     let is_whole = contents.events.len() == 1
         && kept.all(|it| it.line("UID").is_some_and(|line| !line.value.trim().is_empty()));
@@ -88,6 +107,43 @@ fn read(body: &[u8]) -> Result<Object, Refusal> {
             refuse(StatusCode::FORBIDDEN, "c:valid-calendar-object-resource", detail)
         }
     }
+}
+
+/// The calendar, if it is there and keeps such things.
+fn kept_in<'a>(calendar: Option<&'a Calendar>, event: &Object) -> Result<&'a Calendar, Refusal> {
+    let Some(calendar) = calendar else {
+        return refuse(
+            StatusCode::CONFLICT,
+            "c:calendar-collection-location-ok",
+            "there is no such calendar: make it first, with MKCALENDAR",
+        );
+    };
+    let is_task = event.get("@type").is_some_and(|it| it == "Task");
+    let kind = if is_task { "VTODO" } else { "VEVENT" };
+    let kinds = calendar.about.get(COMPONENTS).and_then(serde_json::Value::as_array);
+    if kinds.is_some_and(|kinds| !kinds.iter().any(|it| it == kind)) {
+        let detail = format!("this calendar was made for other things than {kind}");
+        return refuse(StatusCode::FORBIDDEN, "c:supported-calendar-component", &detail);
+    }
+    Ok(calendar)
+}
+
+/// A uid for what apps know by this one: another, as long as an event in another calendar has it.
+fn unused(shelf: &Shelf, uid: &str, calendar: &str) -> String {
+    let mut unused = uid.to_owned();
+    while shelf.by_uid(&unused).is_some() {
+        unused = uid_beside(&unused, calendar);
+    }
+    unused
+}
+
+fn uid_conflict(other: &Item) -> Refusal {
+    let mut xml = Xml::fragment();
+    let target = Target::Object(other.place.calendar.clone(), other.place.name.clone());
+    xml.leaf("d:href", &target.href());
+    let detail = "a UID has one address in a calendar, and an address one UID";
+    let answer = error(StatusCode::FORBIDDEN, "c:no-uid-conflict", &xml.text, detail);
+    Refusal::Answer(Box::new(answer))
 }
 
 /// What a PUT finds where it goes.
@@ -105,30 +161,12 @@ fn find(
     event: &Object,
     headers: &HeaderMap,
 ) -> Result<Found, Refusal> {
-    let Some(calendar) = shelf.calendar(&place.calendar) else {
-        return refuse(
-            StatusCode::CONFLICT,
-            "c:calendar-collection-location-ok",
-            "there is no such calendar: make it first, with MKCALENDAR",
-        );
-    };
-    let is_task = event.get("@type").is_some_and(|it| it == "Task");
+    let calendar = kept_in(shelf.calendar(&place.calendar), event)?;
     let uid = event.get("uid").and_then(serde_json::Value::as_str).unwrap_or_default();
-    let kind = if is_task { "VTODO" } else { "VEVENT" };
-    let kinds = calendar.about.get(COMPONENTS).and_then(serde_json::Value::as_array);
-    if kinds.is_some_and(|kinds| !kinds.iter().any(|it| it == kind)) {
-        let detail = format!("this calendar was made for other things than {kind}");
-        return refuse(StatusCode::FORBIDDEN, "c:supported-calendar-component", &detail);
-    }
     let here = calendar.item(&place.name);
     let other = calendar.known_as(uid).filter(|it| it.place != *place);
     if let Some(other) = other.or(here.filter(|it| it.known_as() != uid)) {
-        let mut xml = Xml::fragment();
-        let target = Target::Object(other.place.calendar.clone(), other.place.name.clone());
-        xml.leaf("d:href", &target.href());
-        let detail = "a UID has one address in a calendar, and an address one UID";
-        let answer = error(StatusCode::FORBIDDEN, "c:no-uid-conflict", &xml.text, detail);
-        return Err(Refusal::Answer(Box::new(answer)));
+        return Err(uid_conflict(other));
     }
     let asked = conditions::of_write(headers)?;
     let holds = match (&asked, here) {
@@ -141,9 +179,7 @@ fn find(
     }
     let uid = match here {
         Some(item) => item.uid.to_string(),
-        // An event in another calendar has it.
-        None if shelf.by_uid(uid).is_some() => uid_beside(uid, &place.calendar),
-        None => uid.to_owned(),
+        None => unused(shelf, uid, &place.calendar),
     };
     Ok(Found { uid, condition: asked, is_new: here.is_none() })
 }
@@ -184,10 +220,7 @@ pub(crate) async fn put(
     match door.handle.ask(Command::Save(save)).await {
         Ok(Answer::Written(_)) => {}
         Ok(_) => return Err(Refusal::Problem(crate::problem::Problem::unexpected())),
-        Err(CommandError::TooLarge { .. }) => {
-            let detail = "the event is too large: leave attachments out, or link to them";
-            return refuse(StatusCode::FORBIDDEN, "c:max-resource-size", detail);
-        }
+        Err(CommandError::TooLarge { .. }) => return Err(too_large()),
         Err(CommandError::Invalid { path, problem }) => {
             let detail = format!("{path}: {problem}");
             return refuse(StatusCode::FORBIDDEN, "c:valid-calendar-data", &detail);
@@ -231,42 +264,69 @@ pub(crate) async fn delete(
     }
 }
 
-/// To another name, or into another calendar.
+/// To another name, or into another calendar; as a copy, or away from where it was (RFC 4918, sections 9.8 and 9.9).
 pub(crate) async fn relocate(
     door: &Door,
     asked: &Asked,
     from: &Target,
     headers: &HeaderMap,
+    is_copy: bool,
 ) -> Result<Response, Refusal> {
     let Target::Object(calendar, name) = from else { return Err(Refusal::not_allowed()) };
     let to = headers.get("destination").and_then(|it| it.to_str().ok()).and_then(Target::of);
-    let Some(Target::Object(to_calendar, to_name)) = to else {
-        return Err(Refusal::malformed(
-            "Destination is the address of an event, in a calendar here",
-        ));
+    let place = match to {
+        Some(Target::Object(calendar, name)) if is_name(&name) => Place { calendar, name },
+        _ => {
+            return Err(Refusal::malformed(
+                "Destination is the address of an event, in a calendar here",
+            ));
+        }
     };
     let overwrites = headers.get("overwrite").is_none_or(|it| it != "F");
-    let place = Place { calendar: to_calendar, name: to_name };
-    let (uid, text, etag, before) = {
+    // All that may fail comes before what is there is discarded.
+    let (save, before) = {
         let shelf = asked.library.shelf();
         let item = shelf.item(calendar, name).ok_or_else(Refusal::not_found)?;
-        if shelf.calendar(&place.calendar).is_none() {
-            let detail = "there is no such calendar: make it first, with MKCALENDAR";
-            return refuse(StatusCode::CONFLICT, "c:calendar-collection-location-ok", detail);
+        if item.place == place {
+            let detail = "it is there already: Destination is another address";
+            return refuse(StatusCode::FORBIDDEN, "d:cannot-modify-source", detail);
         }
-        let before = shelf.item(&place.calendar, &place.name);
-        let before = before.filter(|it| it.uid != item.uid).map(|it| it.uid.to_string());
-        (item.uid.to_string(), item.text().to_owned(), item.etag.clone(), before)
+        let of_source = conditions::of_write(headers)?;
+        let holds = match &of_source {
+            Condition::Always | Condition::Exists => true,
+            Condition::Matches(etags) => etags.contains(&item.etag),
+            Condition::Absent => false,
+        };
+        if !holds {
+            return Err(CommandError::Precondition { now: Some(item.etag.clone()) }.into());
+        }
+        let event = read(item.text().as_bytes())?;
+        let there = kept_in(shelf.calendar(&place.calendar), &event)?;
+        let before = there.item(&place.name);
+        let same = there.known_as(item.known_as());
+        let is_conflict = |it: &&Arc<Item>| it.place != place && (is_copy || it.uid != item.uid);
+        if let Some(other) = same.filter(is_conflict) {
+            return Err(uid_conflict(other));
+        }
+        if before.is_some() && !overwrites {
+            return Err(CommandError::Precondition { now: None }.into());
+        }
+        let uid = match before {
+            _ if !is_copy => item.uid.to_string(),
+            Some(before) if before.known_as() == item.known_as() => before.uid.to_string(),
+            _ => unused(&shelf, item.known_as(), &place.calendar),
+        };
+        let condition = match is_copy {
+            true => Condition::Always,
+            false => Condition::Matches(vec![item.etag.clone()]),
+        };
+        let before = before.map(|it| it.uid.to_string());
+        (Save { uid, event, place, condition }, before)
     };
-    if before.is_some() && !overwrites {
-        return Err(CommandError::Precondition { now: None }.into());
-    }
     let is_new = before.is_none();
-    if let Some(uid) = before {
+    if let Some(uid) = before.filter(|it| *it != save.uid) {
         door.handle.ask(Command::Discard { uid, condition: Condition::Always }).await?;
     }
-    let event = read(text.as_bytes())?;
-    let save = Save { uid, event, place, condition: Condition::Matches(vec![etag]) };
     door.handle.ask(Command::Save(save)).await?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::NO_CONTENT };
     Ok(status.into_response())

@@ -2,6 +2,7 @@
 //! calendar apps ask for.
 
 use fasti_core::collection::DEFAULT_CALENDAR;
+use fasti_core::entry::BODY_BYTES_MAX;
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -10,7 +11,6 @@ use super::filter::COLLATIONS;
 use super::path::Target;
 use super::shelf::{Calendar, Shelf};
 use super::xml::{APPLE, CALDAV, CALENDARSERVER, DAV, Name, Xml};
-use crate::body::EVENT_BYTES_MAX;
 
 /// The member of a calendar's Group with properties that mean nothing here.
 pub(crate) const DEAD: &str = "fasti:properties";
@@ -307,7 +307,7 @@ impl View<'_> {
             (Target::Calendar(_), "supported-collation-set") => {
                 COLLATIONS.iter().for_each(|it| xml.leaf("c:supported-collation", it));
             }
-            (Target::Calendar(_), "max-resource-size") => xml.say(&EVENT_BYTES_MAX.to_string()),
+            (Target::Calendar(_), "max-resource-size") => xml.say(&BODY_BYTES_MAX.to_string()),
             (Target::Calendar(_), "max-instances") => {
                 xml.say(&super::data::INSTANCES_MAX.to_string());
             }
@@ -395,9 +395,12 @@ fn reports(target: &Target) -> &'static [&'static str] {
         ],
         Target::Object(..) => &["c:calendar-query", "c:calendar-multiget", "d:expand-property"],
         Target::Home => &["c:calendar-query", "c:calendar-multiget", "d:expand-property"],
-        Target::Root | Target::Principals | Target::Principal(_) => {
-            &["d:expand-property", "d:principal-property-search", "d:principal-search-property-set"]
-        }
+        Target::Root | Target::Principals | Target::Principal(_) => &[
+            "d:expand-property",
+            "d:principal-match",
+            "d:principal-property-search",
+            "d:principal-search-property-set",
+        ],
         Target::Inbox(_) | Target::Outbox(_) => &["d:expand-property"],
     }
 }

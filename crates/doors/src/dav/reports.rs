@@ -1,15 +1,16 @@
 //! The other reports: `calendar-query`, `calendar-multiget` and `free-busy-query` (RFC 4791, section 7), and those about
 //! people (RFC 3744, section 9, and 3253, section 3.8).
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use fasti_calendar::ical::components_of;
+use fasti_calendar::ical::{self, components_of};
 use fasti_calendar::{Occurrence, Zone};
 use jiff::Timestamp;
 
-use super::filter::{BadFilter, CompFilter, kind_of, time_range};
+use super::filter::{BadFilter, CompFilter, kind_of, time_range, with_edges};
 use super::multistatus::{Multistatus, error, xml};
 use super::path::Target;
 use super::properties::{TIME_ZONE, View};
@@ -31,6 +32,9 @@ impl From<BadFilter> for Refusal {
                 let detail = format!("there is no collation {collation} here");
                 ("c:supported-collation", detail)
             }
+            BadFilter::UnsupportedData => {
+                ("c:supported-calendar-data", "events are given as text/calendar 2.0".to_owned())
+            }
         };
         Self::Answer(Box::new(error(StatusCode::FORBIDDEN, name, "", &detail)))
     }
@@ -47,11 +51,12 @@ pub(crate) fn zone_of(body: Option<&Element>, shelf: &Shelf, target: &Target) ->
     zone_in(&text).unwrap_or_else(Zone::utc)
 }
 
-/// The time zone that a calendar with a VTIMEZONE names.
+/// The time zone that a calendar with a VTIMEZONE defines.
 pub(crate) fn zone_in(text: &str) -> Option<Zone> {
     let calendars = components_of(text.as_bytes());
-    let zone = calendars.iter().flat_map(|it| &it.components).find(|it| it.name == "VTIMEZONE")?;
-    Zone::iana(zone.line("TZID")?.value.trim().trim_start_matches('/'))
+    let definition =
+        calendars.iter().flat_map(|it| &it.components).find(|it| it.name == "VTIMEZONE");
+    ical::zone(definition?)
 }
 
 /// Whose events a report looks at.
@@ -95,7 +100,8 @@ pub(crate) async fn query(
             };
             let candidates: Vec<_> = match &time {
                 Some((range, is_of_tasks)) => {
-                    let dated = shelf.agenda().events(range.clone(), view.zone).into_iter();
+                    let range = if *is_of_tasks { with_edges(range) } else { range.clone() };
+                    let dated = shelf.agenda().events(range, view.zone).into_iter();
                     let dated = dated.filter_map(|uid| shelf.by_uid(uid));
                     let undated = items(view, &target).into_iter();
                     let undated = undated.filter(|it| *is_of_tasks && shelf.is_undated(&it.uid));
@@ -107,7 +113,8 @@ pub(crate) async fn query(
             let mut answer = Multistatus::new(is_minimal);
             for item in candidates {
                 let fits = match filter.is_plain() && is_timed {
-                    true if !shelf.is_undated(&item.uid) => filter.comps[0].name == kind_of(item),
+                    // The index says enough of events, but not of tasks.
+                    true if !item.is_task() => filter.comps[0].name == kind_of(item),
                     _ => filter.fits(item, shelf, view.zone),
                 };
                 if fits {
@@ -130,8 +137,10 @@ pub(crate) async fn multiget(
     asked
         .look(move |view, is_minimal| {
             let mut answer = Multistatus::new(is_minimal);
-            for href in body.elements().filter(|it| it.is(DAV, "href")) {
-                let href = href.text();
+            // Each once: a short question must not have an answer of any length.
+            let hrefs = body.elements().filter(|it| it.is(DAV, "href")).map(Element::text);
+            let mut seen = BTreeSet::new();
+            for href in hrefs.filter(|it| seen.insert(it.trim().to_owned())) {
                 match Target::of(href.trim()) {
                     Some(found @ Target::Object(..)) if view.has(&found) => {
                         let is_here = match (&found, &target) {
@@ -291,6 +300,7 @@ pub(crate) async fn search_principals(asked: &Asked, body: Element) -> Result<Re
     let names = asked.names_in(&body)?;
     asked
         .look(move |view, is_minimal| {
+            let any_will_do = body.attribute("test") == Some("anyof");
             let mut wanted = Vec::new();
             for search in body.elements().filter(|it| it.is(DAV, "property-search")) {
                 let text = search.child(DAV, "match").map(Element::text).unwrap_or_default();
@@ -308,9 +318,31 @@ pub(crate) async fn search_principals(asked: &Asked, body: Element) -> Result<Re
                 let Target::Principal(name) = &target else { continue };
                 let name = name.to_lowercase();
                 let fits = |(is_known, text): &(bool, String)| *is_known && name.contains(text);
-                if wanted.iter().all(fits) {
+                let is_found =
+                    if any_will_do { wanted.iter().any(fits) } else { wanted.iter().all(fits) };
+                if is_found {
                     properties(&mut answer, view, &target, &names);
                 }
+            }
+            answer.finish()
+        })
+        .await
+}
+
+/// Whoever asks, among what is there (RFC 3744, section 9.3). Nothing else here is a single person's.
+pub(crate) async fn match_principals(
+    asked: &Asked,
+    target: Target,
+    body: Element,
+) -> Result<Response, Refusal> {
+    let names = asked.names_in(&body)?;
+    asked
+        .look(move |view, is_minimal| {
+            let own = Target::Principal(view.person.to_owned());
+            let is_here = matches!(target, Target::Root | Target::Principals) || target == own;
+            let mut answer = Multistatus::new(is_minimal);
+            if is_here && body.child(DAV, "self").is_some() {
+                properties(&mut answer, view, &own, &names);
             }
             answer.finish()
         })

@@ -12,6 +12,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
 
+use super::path::Target;
 use crate::Handle;
 
 /// Changes that are asked for at a time: some 40 ms of the core's time.
@@ -175,6 +176,12 @@ impl Shelf {
 
     pub(crate) fn item(&self, calendar: &str, name: &str) -> Option<&Arc<Item>> {
         self.calendars.get(calendar)?.item(name)
+    }
+
+    /// Without quotes; only events have one.
+    pub(crate) fn etag(&self, target: &Target) -> Option<String> {
+        let Target::Object(calendar, name) = target else { return None };
+        self.item(calendar, name).map(|it| it.etag.clone())
     }
 
     pub(crate) fn by_uid(&self, uid: &str) -> Option<&Arc<Item>> {

@@ -132,8 +132,11 @@ pub(crate) fn parse(body: &[u8]) -> Result<Option<Element>, String> {
                     let value = quick_xml::escape::unescape(&attribute.value)
                         .map_err(|error| format!("the body is no XML: {error}"))?
                         .into_owned();
-                    let name = attribute.key.local_name();
-                    element.attributes.insert(name.as_ref().to_owned(), value);
+                    // Where it is written again, its names have the namespaces that they have here.
+                    if attribute.key.as_namespace_binding().is_none() {
+                        let name = attribute.key.local_name();
+                        element.attributes.insert(name.as_ref().to_owned(), value);
+                    }
                 }
                 if is_empty {
                     close(&mut open, &mut root, element);
@@ -281,11 +284,9 @@ impl Xml {
                 self.text.push('<');
                 self.text.push_str(&start);
                 for (name, value) in &element.attributes {
-                    if !name.starts_with("xmlns") {
-                        self.text.push_str(&format!(" {name}=\""));
-                        self.say(value);
-                        self.text.push('"');
-                    }
+                    self.text.push_str(&format!(" {name}=\""));
+                    self.say(value);
+                    self.text.push('"');
                 }
                 self.text.push('>');
                 element.nodes.iter().for_each(|node| self.node(node));
@@ -328,6 +329,9 @@ mod tests {
         let again = parse(xml.text.as_bytes()).unwrap().unwrap();
         assert_eq!(again.child("urn:x", "a").unwrap().text(), "&ü<");
         assert!(again.child(DAV, "getetag").is_some());
+        // A declared prefix came out as an attribute.
+        let declared = parse(br#"<a><x:b xmlns:x="urn:x" c="1"/></a>"#).unwrap().unwrap();
+        assert_eq!(declared.inner(), r#"<b xmlns="urn:x" c="1"></b>"#);
     }
 
     #[test]
