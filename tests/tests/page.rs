@@ -56,7 +56,7 @@ fn tell(stories: &str, offices: &[&str]) {
         })
         .collect();
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("page").join(stories);
-    run(npx(&["playwright", "test", stories])
+    run(npx(&["playwright", "test", &format!("tests/{stories}.spec.ts")])
         .env("FASTI_NODES", json!(nodes).to_string())
         .env("FASTI_PAGE_PICTURES", out.join("pictures"))
         .env("FASTI_PAGE_RESULTS", out.join("results")));

@@ -113,6 +113,16 @@ fn no_secret_is_in_a_log_or_in_a_file_that_is_not_meant_for_it() {
         }
         wrong.push(basic(&wrong[0]));
         passwords.extend([basic(&password), password.replace('-', ""), password]);
+        // A link into the page, used once, and once too often.
+        let link = says(node.dir(), &["login"]).out;
+        let code = link.trim().rsplit('/').next().unwrap().to_owned();
+        let body = serde_json::json!({ "code": code }).to_string();
+        for status in [201, 401] {
+            let json = [("content-type", "application/json")];
+            let answer = node.api().ask("POST", "/v1/session", &json, &body).unwrap();
+            assert_eq!(answer.status, status);
+        }
+        passwords.push(code);
         node.api().publish("A", "2024-04-01", "an edit").unwrap();
     }
     cluster.wait_until_equal().unwrap();

@@ -33,7 +33,7 @@ pub(crate) async fn who(State(door): State<Door>, request: Request) -> Response 
     let answer = match auth::identify(&door, &parts.method, &parts.headers, source).await {
         Ok((caller, _)) => told(&door, &caller),
         Err(problem) if problem.is_unauthorized() => {
-            json!({ "caller": null, "office": door.handle.node().office().to_string() })
+            json!({ "caller": null })
         }
         Err(problem) => return private(problem.into_response()),
     };

@@ -4,11 +4,14 @@
 
 mod common;
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
+use std::sync::Arc;
 
 use common::{Got, json, send};
 use fasti_doors::fake::Fake;
 use serde_json::json;
+use tokio_rustls::rustls;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 const OWN: (&str, &str) = ("sec-fetch-site", "same-origin");
@@ -54,7 +57,8 @@ fn as_whom(fake: &Fake, cookie: &str) -> serde_json::Value {
 fn a_person_logs_in_reads_writes_and_logs_out() {
     let fake = Fake::start();
     let ann = ann(&fake);
-    assert_eq!(ask(&fake, "GET /v1/session", &[], "").json()["caller"], json!(null));
+    // Strangers learn nothing from it.
+    assert_eq!(ask(&fake, "GET /v1/session", &[], "").json(), json!({ "caller": null }));
     let cookie = log_in(&fake, &ann);
     let session = ask(&fake, "GET /v1/session", &[("cookie", &cookie)], "").json();
     assert_eq!((&session["caller"], &session["name"]), (&json!("person"), &json!("ann")));
@@ -189,6 +193,57 @@ fn a_proxy_with_tls_gets_a_cookie_for_tls() {
     let set = got.header("set-cookie");
     assert!(set.starts_with("__Host-fasti-") && set.contains("; Secure"), "{set}");
     assert_eq!(as_whom(&fake, set.split(';').next().unwrap()), json!("operator"));
+}
+
+#[test]
+fn with_tls_only_a_cookie_for_tls_is_given_and_taken() {
+    let rcgen::CertifiedKey { cert, signing_key } =
+        rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = PrivateKeyDer::Pkcs8(signing_key.serialize_der().into());
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let server = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![cert.der().clone()], key)
+        .unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(cert.der().clone()).unwrap();
+    let client = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let client = Arc::new(client);
+    let fake = Fake::start_with(|guard| guard.tls = Some(Arc::new(server)));
+    let say = |request: String| {
+        let name = "localhost".try_into().unwrap();
+        let connection = rustls::ClientConnection::new(Arc::clone(&client), name).unwrap();
+        let stream = std::net::TcpStream::connect(fake.address).unwrap();
+        let mut stream = rustls::StreamOwned::new(connection, stream);
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        // Not every server says goodbye; what it said before counts.
+        let _ = stream.read_to_end(&mut answer);
+        String::from_utf8(answer).unwrap()
+    };
+    let shown = json!({ "token": Fake::TOKEN }).to_string();
+    let answer = say(format!(
+        "POST /v1/session HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{shown}",
+        shown.len()
+    ));
+    let set = answer.lines().find_map(|line| line.strip_prefix("set-cookie: ")).unwrap();
+    assert!(set.starts_with("__Host-fasti-") && set.contains("; Secure"), "{set}");
+    let cookie = set.split(';').next().unwrap();
+    let who = |cookie: &str| {
+        say(format!(
+            "GET /v1/session HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncookie: {cookie}\r\n\r\n"
+        ))
+    };
+    assert!(who(cookie).contains(r#""caller":"operator""#));
+    // Anybody on the way can set cookies without that mark.
+    assert!(who(cookie.strip_prefix("__Host-").unwrap()).contains(r#""caller":null"#));
 }
 
 #[test]

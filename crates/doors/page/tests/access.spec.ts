@@ -5,7 +5,16 @@ import AxeBuilder from '@axe-core/playwright';
 import { expect, test } from '@playwright/test';
 import { Office, dayFromToday, nodes } from './office';
 
-const VIEWS = ['calendar', 'conflicts', 'policies', 'policies/YSP-2028', 'systems', 'network', 'report', 'start'];
+const VIEWS = ['calendar', 'conflicts', 'policies', 'policies/YSP-2029', 'systems', 'network', 'report', 'start'];
+/** What tells that a view has what it shows. */
+const SHOWS: Record<string, string> = {
+  conflicts: 'Chess',
+  policies: 'YSP-2029',
+  'policies/YSP-2029': 'Held by',
+  systems: 'CRM',
+  network: 'this office',
+  report: 'YSP-2029',
+};
 const CALENDARS = ['Month', 'Week', 'Day', 'List', 'Rooms'] as const;
 const WIDTHS = [360, 800, 1280];
 const PICTURES = process.env.FASTI_PAGE_PICTURES ?? '../../../target/page/pictures';
@@ -21,6 +30,19 @@ test.beforeAll(async ({ browser }) => {
     core.post('/v1/events', {
       '@type': 'Event', title, start: `${dayFromToday(0)}T${hour}:00:00`, timeZone: 'America/Denver', duration: 'PT1H30M', 'fasti:calendar': calendar, ...more,
     });
+  // Something for each view to show: what needs a person, and a system that is down.
+  await core.post('/v1/publish', {
+    type: 'policy_start',
+    payload: { policy_id: 'YSP-2029', title: 'Summer camps', start_date: dayFromToday(0), end_date: dayFromToday(2) },
+  });
+  await core.post('/v1/policies/YSP-2029/approve', {});
+  await core.post('/v1/publish', { type: 'policy_update', payload: { policy_id: 'YSP-2029', title: 'Summer camps for all' } });
+  await core.api.post('/v1/resources', { data: { name: 'Hall', capacity: 1 } });
+  for (const title of ['Choir', 'Chess']) {
+    const event = { '@type': 'Event', title, start: `${dayFromToday(0)}T13:00:00`, timeZone: 'America/Denver', duration: 'PT1H', 'fasti:calendar': 'hall' };
+    await core.api.post('/v1/bookings', { data: { resource: 'Hall', event } });
+  }
+  await core.api.post('/v1/subscriptions', { data: { name: 'CRM', callback_url: 'http://127.0.0.1:9/', start: 'beginning' } });
   await at('08', 'Gym opens', 'sports');
   await at('11', 'Budget talk', 'finance', { status: 'tentative' });
   await at('15', 'Called off', 'sports', { status: 'cancelled' });
@@ -47,9 +69,11 @@ for (const colorScheme of ['light', 'dark'] as const) {
       await page.getByLabel('App password').waitFor();
       await look('login');
       await core.logIn();
+      // Whoever runs a network of one office is shown around first.
+      await expect(page.getByRole('heading', { name: 'Welcome to Core' })).toBeVisible();
       for (const view of VIEWS) {
         await core.go(view);
-        await page.waitForLoadState('networkidle').catch(() => {});
+        await expect(page.locator('main')).toContainText(SHOWS[view] ?? '');
         if (view !== 'calendar') await look(view);
       }
       for (const view of CALENDARS) {
@@ -59,6 +83,11 @@ for (const colorScheme of ['light', 'dark'] as const) {
       }
       await page.getByRole('button', { name: 'New event' }).click();
       await look('dialog');
+      await page.keyboard.press('Escape');
+      await core.calendar('List');
+      await core.event('Chess').first().click();
+      await expect(page.getByRole('dialog')).toContainText('displaced');
+      await look('dialog-displaced');
       await core.close();
     });
   }

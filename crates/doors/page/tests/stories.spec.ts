@@ -248,6 +248,25 @@ test('a room is booked twice at once: one booking holds, the other is displaced,
   await expect(article).toBeHidden();
 });
 
+test('an event that is dragged to another room stays where it is, and the page says why', async () => {
+  for (const name of ['Attic', 'Barn']) await core.post('/v1/resources', { name });
+  const event = { '@type': 'Event', title: 'Rehearsal', start: `${dayFromToday(0)}T09:00:00`, timeZone: 'America/Denver', duration: 'PT2H' };
+  await core.post('/v1/bookings', { resource: 'Attic', event });
+  await core.calendar('Rooms');
+  const rehearsal = core.event('Rehearsal');
+  await rehearsal.scrollIntoViewIfNeeded();
+  const { page } = core;
+  const [from, to] = [(await rehearsal.boundingBox())!, (await page.locator('.fill').getByText('Barn').boundingBox())!];
+  await page.mouse.move(from.x + 20, from.y + 8);
+  await page.mouse.down();
+  await page.mouse.move(from.x + 20, (from.y + to.y) / 2, { steps: 4 });
+  await page.mouse.move(from.x + 20, to.y + 8, { steps: 4 });
+  await page.mouse.up();
+  await expect(page.locator('.notice.error')).toContainText('keeps what it has booked');
+  const bookings = (await core.get('/v1/bookings')).bookings.filter((it: any) => it.title === 'Rehearsal');
+  expect(bookings.map((it: any) => [it.resource_name, it.state])).toEqual([['Attic', 'settled']]);
+});
+
 test('a policy is published, proposed at one office, approved at the other, and edited since', async () => {
   const { page } = denver;
   await denver.go('policies');
@@ -282,6 +301,7 @@ test('a policy is published, proposed at one office, approved at the other, and 
   await expect(dialog).toBeHidden();
   await expect(core.page.locator('main')).toContainText('changed since approval');
   await expect(core.page.getByRole('heading', { name: 'Edited since' })).toBeVisible();
+  await expect(core.page.getByRole('region', { name: 'History' })).toContainText('Denver edited it since');
   await core.page.getByRole('button', { name: 'Approve as it stands now' }).click();
   await expect(core.page.getByRole('heading', { name: 'Edited since' })).toBeHidden();
   const [policy] = (await core.get('/v1/policies')).policies;

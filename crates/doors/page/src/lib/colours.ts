@@ -11,7 +11,9 @@ export function colourOf(calendar: string): string {
   if (calendar === 'policies') return POLICIES;
   let hash = 2166136261;
   for (const byte of new TextEncoder().encode(calendar)) hash = Math.imul(hash ^ byte, 16777619);
-  hash >>>= 0;
+  // FNV's lowest bits know little of the first letters: all of them are to have a say.
+  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
+  hash = (hash ^ (hash >>> 13)) >>> 0;
   const lightness = LIGHTNESSES[Math.floor(hash / HUES.length) % LIGHTNESSES.length];
   return `oklch(${lightness} 0.1 ${HUES[hash % HUES.length]})`;
 }

@@ -68,7 +68,7 @@ export interface Conflict {
   uid?: string;
   title?: string;
   path?: string;
-  values: { value: Json; what?: string; office: string; name: string; time: number }[];
+  values: { value: Json; what?: string; office: string; name: string; time: number; entry: string }[];
   choices: { keep: Json; does: string }[];
 }
 
@@ -194,5 +194,4 @@ export interface Delivery {
 export interface Session {
   caller: 'operator' | 'person' | null;
   name?: string | null;
-  office: string;
 }
