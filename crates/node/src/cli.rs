@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use fasti_core::command::Object;
 use fasti_core::policy::PolicyKind;
 use fasti_core::statement::Role;
@@ -254,6 +255,34 @@ pub enum Call {
     /// Stop the node that the backup is of first, for good: two nodes with one key disturb each other.
     #[command(verbatim_doc_comment)]
     Restore(RestoreArgs),
+    /// Print a script that lets a shell complete calls and options
+    ///
+    ///   fasti completions bash > ~/.local/share/bash-completion/completions/fasti
+    ///   fasti completions zsh > ~/.zfunc/_fasti            (with ~/.zfunc in fpath)
+    ///   fasti completions fish > ~/.config/fish/completions/fasti.fish
+    #[command(verbatim_doc_comment)]
+    Completions {
+        /// For which shell
+        shell: Shell,
+    },
+    /// Print the manual page of a call, or write those of all calls into a folder
+    ///
+    ///   fasti man | man -l -
+    ///   fasti man event add | man -l -
+    ///   fasti man --output ~/.local/share/man/man1
+    #[command(verbatim_doc_comment)]
+    Man(ManArgs),
+}
+
+/// `fasti man`
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// The call, such as event add [default: the page about fasti itself]
+    #[arg(value_name = "CALL", conflicts_with = "output")]
+    pub call: Vec<String>,
+    /// The folder for all pages; it is made if need be
+    #[arg(long, short, value_name = "FOLDER")]
+    pub output: Option<PathBuf>,
 }
 
 /// `fasti backup`

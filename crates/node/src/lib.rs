@@ -11,6 +11,7 @@ mod client;
 mod init;
 mod join;
 mod keys;
+mod manual;
 mod node;
 mod node_file;
 mod pin;
@@ -55,9 +56,11 @@ pub fn main() -> ExitCode {
 
 /// Does the call; returns what to print.
 fn call(cli: Cli) -> anyhow::Result<String> {
-    let dir = match cli.dir {
-        Some(dir) => dir,
-        None => default_dir()?,
+    let dir = match (cli.dir, &cli.call) {
+        (Some(dir), _) => dir,
+        // They need none, and who builds a package has no home folder.
+        (None, Call::Completions { .. } | Call::Man(_) | Call::Verify(_)) => PathBuf::new(),
+        (None, _) => default_dir()?,
     };
     let json = cli.json;
     let client = || Client::open(&dir);
@@ -123,6 +126,8 @@ fn call(cli: Cli) -> anyhow::Result<String> {
         Call::Deliveries(args) => calls::systems::deliveries(&client()?, &args, json),
         Call::Replay(args) => calls::systems::replay(&client()?, &args, json),
         Call::User { call } => calls::user::call(&client()?, call, json),
+        Call::Completions { shell } => manual::completions(shell),
+        Call::Man(args) => manual::man(&args, json),
     }
 }
 
