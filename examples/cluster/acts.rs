@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::show::{Show, millis, millis_fact};
 
-const UID: &str = "policy-YSP-2024";
+pub(crate) const UID: &str = "policy-YSP-2024";
 const PATH: &str = "/v1/events/policy-YSP-2024";
 const BURST: usize = 300;
 
@@ -130,7 +130,7 @@ pub(crate) fn divide_and_edit(show: &mut Show, cluster: &Cluster) -> anyhow::Res
     Ok(())
 }
 
-fn edit(show: &Show, node: &Node, patch: &Value) -> anyhow::Result<()> {
+pub(crate) fn edit(show: &Show, node: &Node, patch: &Value) -> anyhow::Result<()> {
     node.api().send("PATCH", PATH, patch)?;
     show.aside(&format!("{} edits {}", node.name, patch));
     Ok(())
@@ -289,6 +289,6 @@ pub(crate) fn compare(show: &mut Show, cluster: &Cluster) -> anyhow::Result<bool
     Ok(equal && known.is_ok())
 }
 
-fn text(value: &Value, field: &str) -> String {
+pub(crate) fn text(value: &Value, field: &str) -> String {
     value[field].as_str().unwrap_or_default().to_owned()
 }

@@ -8,11 +8,13 @@
 //! ```
 
 mod acts;
+mod menu;
 #[path = "../office/main.rs"]
 mod office;
 mod show;
 mod systems;
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -36,7 +38,7 @@ struct Args {
     /// Offices beside the core platform; two of them will be cut off
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(2..=29), value_name = "N")]
     offices: u8,
-    /// Leave the nodes running, and say how to talk to them
+    /// Leave the nodes running, with a link to each office's page; on a terminal, ask what is to happen between two of them
     #[arg(long)]
     keep: bool,
     /// Print what was measured as one JSON object
@@ -77,6 +79,12 @@ fn play(args: &Args) -> anyhow::Result<bool> {
     acts::kill_in_a_burst(&mut show, &mut cluster)?;
     let good = acts::compare(&mut show, &cluster)?;
     let good = systems.compare(&mut show, &cluster)? && good;
+    if args.keep {
+        menu::show_pages(&mut show, &cluster)?;
+        if !args.json && std::io::stdin().is_terminal() && std::io::stdout().is_terminal() {
+            menu::run(&mut show, &cluster)?;
+        }
+    }
     finish(&mut show, cluster, args.keep);
     show.done();
     Ok(good)
