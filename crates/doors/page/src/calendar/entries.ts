@@ -1,17 +1,22 @@
 // What the calendar component shows: occurrences, with what is known of their bookings and approvals.
 
 import type { Calendar } from '@event-calendar/core';
-import { TEXT, colourOf } from '../lib/colours';
-import type { Booking, Occurrence, Policy } from '../lib/types';
+import { coloursOf } from '../lib/colours';
+import type { Booking, CalendarInfo, Occurrence, Policy } from '../lib/types';
 import type { Rest } from './crowded';
 import { isWholeDays } from './moving';
 
+/** The calendar of events that name none. */
+export const DEFAULT_CALENDAR = 'default';
+
 /** What colours and filters go by. */
-export const calendarOf = (event: { 'fasti:calendar'?: string }): string => event['fasti:calendar'] ?? 'Other';
+export const calendarOf = (event: { 'fasti:calendar'?: string }): string => event['fasti:calendar'] ?? DEFAULT_CALENDAR;
 
 export interface Known {
   bookings: Booking[];
   policies: Policy[];
+  /** By id. */
+  calendars: Map<string, CalendarInfo>;
 }
 
 export interface Entry extends Calendar.EventInput {
@@ -37,12 +42,19 @@ export function entriesOf(occurrences: Occurrence[], known: Known, hidden: Set<s
     .filter((it) => !hidden.has(calendarOf(it.event)))
     .map((it) => {
       const booked = bookings.get(`${it.uid} ${it.recurrence_id ?? ''}`) ?? [];
-      return entryOf(it, booked, policies.get(it.uid));
+      return entryOf(it, booked, policies.get(it.uid), known.calendars);
     });
 }
 
-function entryOf(occurrence: Occurrence, bookings: Booking[], policy: Policy | undefined): Entry {
+function entryOf(
+  occurrence: Occurrence,
+  bookings: Booking[],
+  policy: Policy | undefined,
+  calendars: Known['calendars'],
+): Entry {
   const { event } = occurrence;
+  const calendar = calendarOf(event);
+  const colours = coloursOf(calendar, calendars.get(calendar)?.color);
   const isCancelled = event.status === 'cancelled';
   const states = statesOf(occurrence, bookings, policy);
   return {
@@ -52,8 +64,8 @@ function entryOf(occurrence: Occurrence, bookings: Booking[], policy: Policy | u
     end: occurrence.end,
     allDay: isWholeDays(event),
     resourceIds: bookings.map((booking) => booking.resource),
-    backgroundColor: isCancelled ? 'var(--quiet)' : colourOf(calendarOf(event)),
-    textColor: TEXT,
+    backgroundColor: isCancelled ? 'var(--quiet)' : colours.background,
+    textColor: isCancelled ? '#fff' : colours.text,
     editable: !isCancelled && event['@type'] !== 'Task',
     classNames: states.map((state) => `is-${state.replaceAll(' ', '-')}`),
     extendedProps: { occurrence, bookings, policy, states },
@@ -64,8 +76,8 @@ function entryOf(occurrence: Occurrence, bookings: Booking[], policy: Policy | u
 export const isSame = (some: Entry[], others: Entry[]): boolean =>
   some.length === others.length && some.every((it, place) => looks(it) === looks(others[place]!));
 
-const looks = ({ id, start, end, classNames, extendedProps: { occurrence, bookings } }: Entry): string =>
-  [id, occurrence?.etag, start, end, classNames, ...bookings.map((it) => it.id + it.state)].join('\n');
+const looks = ({ id, start, end, backgroundColor, classNames, extendedProps: { occurrence, bookings } }: Entry): string =>
+  [id, occurrence?.etag, start, end, backgroundColor, classNames, ...bookings.map((it) => it.id + it.state)].join('\n');
 
 /** In words that are shown and read out. What is all right needs none. */
 function statesOf({ event }: Occurrence, bookings: Booking[], policy: Policy | undefined): string[] {

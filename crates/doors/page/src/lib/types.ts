@@ -53,6 +53,13 @@ export interface Booking {
   reason: string;
 }
 
+/** A calendar of the network. */
+export interface CalendarInfo {
+  id: string;
+  title: string;
+  color: string | null;
+}
+
 export interface Resource {
   id: string;
   name: string;
@@ -68,7 +75,7 @@ export interface Conflict {
   uid?: string;
   title?: string;
   path?: string;
-  values: { value: Json; what?: string; office: string; name: string; time: number; entry: string }[];
+  values: { value: Json; what?: string; office: string; name: string; person?: string; time: number; entry: string }[];
   choices: { keep: Json; does: string }[];
 }
 
@@ -133,7 +140,7 @@ export interface Reach {
 export interface Version {
   version: string;
   content: CalendarEvent;
-  by: { office: string; name: string; time: number; entry: string }[];
+  by: { office: string; name: string; person?: string; time: number; entry: string }[];
 }
 
 export interface Policy {

@@ -13,6 +13,10 @@ export function asTime(value: Json): string | null {
   return MOMENT.test(value) ? atMoment(value) : null;
 }
 
+/** Who signed something: an office, and who of its people if it says so. */
+export const signer = ({ name, person }: { name: string; person?: string }): string =>
+  person === undefined ? name : `${name} (${person})`;
+
 /** One value in one line. */
 export function said(value: Json): string {
   if (value === null) return 'nothing';
