@@ -96,6 +96,8 @@ fn an_event_comes_out_as_it_went_in() {
         "BEGIN:VTIMEZONE\nTZID:Europe/Zürich-like\nBEGIN:STANDARD\nDTSTART:19700101T000000\n\
          TZOFFSETFROM:+0100\nTZOFFSETTO:+0100\nEND:STANDARD\nEND:VTIMEZONE\nBEGIN:VEVENT",
     );
+    let text =
+        text.replace("PRODID:-//Test//EN", "PRODID:-//Test//EN\nX-WR-CALNAME:Mine\nX-A;B=c:d");
     let made = put(&office.dav, "caf%C3%A9.ics", &text, &[("if-none-match", "*")]);
     assert_eq!(made.status, 201, "{made:?}");
     let (etag, read) = office.dav.read("caf%C3%A9.ics").unwrap().unwrap();

@@ -89,6 +89,10 @@ pub fn read(file: &[u8]) -> Contents {
         }
     }
     contents.problems.sort_by_key(|it| it.line);
+    // What a file with one event says of the whole, it says of the event; of several nobody could say whose it is.
+    if let ([(_, event)], [calendar]) = (contents.events.as_mut_slice(), components.as_slice()) {
+        kept::keep_calendar(event, calendar);
+    }
     contents
 }
 
@@ -237,6 +241,9 @@ pub fn write_as(events: &[Object], properties: &[(&str, &str)]) -> String {
     calendar.put("PRODID", "-//Fasti//Fasti//EN");
     for (name, value) in properties {
         calendar.put(name, &values::escaped(value));
+    }
+    if let [event] = events {
+        calendar.lines.extend(kept::calendar_lines(event));
     }
     let mut named = BTreeSet::new();
     let mut all = Vec::new();

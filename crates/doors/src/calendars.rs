@@ -18,7 +18,7 @@ const MEMBERS: [&str; 3] = ["title", "color", "description"];
 
 pub(crate) async fn list(State(door): State<Door>) -> Result<Json<Value>, Problem> {
     door.library.refresh(&door.handle).await?;
-    let shelf = door.library.shelf();
+    let shelf = door.library.shelf().await;
     let calendars = shelf.calendars().map(|(id, calendar)| {
         json!({
             "id": id,

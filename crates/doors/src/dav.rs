@@ -35,6 +35,7 @@ use self::multistatus::error;
 use self::path::Target;
 use self::properties::View;
 pub(crate) use self::shelf::Library;
+use self::shelf::Shelf;
 use self::xml::{CALDAV, DAV, Element, Name};
 use crate::auth::Caller;
 use crate::body::{self, BATCH_BYTES_MAX, EVENT_BYTES_MAX};
@@ -107,6 +108,7 @@ impl IntoResponse for Refusal {
 }
 
 /// A request for something under `/dav/`.
+#[derive(Clone)]
 pub(crate) struct Asked {
     library: Arc<Library>,
     person: String,
@@ -122,28 +124,25 @@ impl Asked {
         &self,
         answer: impl FnOnce(&View<'_>, bool) -> Response + Send + 'static,
     ) -> Result<Response, Refusal> {
-        let is_minimal = self.is_minimal;
-        self.look_at(move |view| answer(view, is_minimal)).await
+        let (asked, shelf) = (self.clone(), self.library.shelf_for_long().await);
+        let looked =
+            tokio::task::spawn_blocking(move || answer(&asked.view(&shelf), asked.is_minimal));
+        looked.await.map_err(|_| Problem::unexpected().into())
     }
 
-    async fn look_at<T: Send + 'static>(
-        &self,
-        answer: impl FnOnce(&View<'_>) -> T + Send + 'static,
-    ) -> Result<T, Refusal> {
-        let library = Arc::clone(&self.library);
-        let (person, people, zone) = (self.person.clone(), self.people.clone(), self.zone.clone());
-        let wanted = self.wanted.clone();
-        let looked = tokio::task::spawn_blocking(move || {
-            let shelf = library.shelf();
-            answer(&View {
-                shelf: &shelf,
-                person: &person,
-                people: &people,
-                wanted: wanted.as_ref(),
-                zone: &zone,
-            })
-        });
-        looked.await.map_err(|_| Problem::unexpected().into())
+    fn view<'a>(&'a self, shelf: &'a Shelf) -> View<'a> {
+        View {
+            shelf,
+            person: &self.person,
+            people: &self.people,
+            wanted: self.wanted.as_ref(),
+            zone: &self.zone,
+        }
+    }
+
+    /// Whether there is such a thing.
+    async fn has(&self, target: &Target) -> bool {
+        self.view(&*self.library.shelf().await).has(target)
     }
 
     /// The properties that a report asks for.
@@ -253,9 +252,9 @@ async fn answer(
         wanted: None,
         zone: Zone::utc(),
     };
-    check_if(&asked, &target, &headers)?;
+    check_if(&asked, &target, &headers).await?;
     match method.as_str() {
-        "GET" | "HEAD" => return objects::get(&asked, &target, &headers),
+        "GET" | "HEAD" => return objects::get(&asked, &target, &headers).await,
         "PUT" => {
             // What is far too large is refused as what is a little too large is.
             let body = body::read(body, EVENT_BYTES_MAX).await.map_err(|problem| {
@@ -275,7 +274,7 @@ async fn answer(
                 Target::Object(calendar, name) => {
                     objects::delete(door, &asked, calendar, name, &headers).await
                 }
-                Target::Calendar(id) if collections::is_there(&asked, &target).await? => {
+                Target::Calendar(id) if asked.has(&target).await => {
                     collections::remove_calendar(door, &asked, id).await
                 }
                 Target::Calendar(_) => Err(Refusal::not_found()),
@@ -292,7 +291,7 @@ async fn answer(
         let is_mkcol = method.as_str() == "MKCOL";
         return collections::make_calendar(door, &asked, &target, body, is_mkcol).await;
     }
-    if !collections::is_there(&asked, &target).await? {
+    if !asked.has(&target).await {
         return Err(Refusal::not_found());
     }
     match method.as_str() {
@@ -308,7 +307,7 @@ async fn answer(
                 let answer = error(StatusCode::FORBIDDEN, "c:valid-calendar-data", "", detail);
                 return Err(Refusal::Answer(Box::new(answer)));
             }
-            asked.zone = reports::zone_of(Some(&body), &asked.library.shelf(), &target);
+            asked.zone = reports::zone_of(Some(&body), &*asked.library.shelf().await, &target);
             let data = body.child(DAV, "prop").and_then(|it| it.child(CALDAV, "calendar-data"));
             asked.wanted = data.map(Wanted::read).transpose()?;
             report(door, &asked, target, body).await
@@ -317,9 +316,9 @@ async fn answer(
 }
 
 /// Refuses what comes with an `If` that doesn't hold.
-fn check_if(asked: &Asked, target: &Target, headers: &HeaderMap) -> Result<(), Refusal> {
+async fn check_if(asked: &Asked, target: &Target, headers: &HeaderMap) -> Result<(), Refusal> {
     let Some(header) = headers.get("if") else { return Ok(()) };
-    let shelf = asked.library.shelf();
+    let shelf = asked.library.shelf().await;
     let etag_of = |address: Option<&str>| match address.map(Target::of) {
         None => shelf.etag(target),
         Some(told) => shelf.etag(&told?),

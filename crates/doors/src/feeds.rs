@@ -113,9 +113,9 @@ pub(crate) async fn add(
     let invalid =
         |detail: String| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail);
     door.library.refresh(&door.handle).await?;
-    if !is_name(&calendar) || door.library.shelf().calendar(&calendar).is_none() {
+    if !is_name(&calendar) || door.library.shelf().await.calendar(&calendar).is_none() {
         let known: Vec<String> =
-            door.library.shelf().calendars().map(|(id, _)| format!("{id:?}")).collect();
+            door.library.shelf().await.calendars().map(|(id, _)| format!("{id:?}")).collect();
         let detail =
             format!("calendar: there is no calendar {calendar:?}; there are {}", known.join(", "));
         return Err(invalid(detail));
@@ -182,9 +182,8 @@ pub(crate) async fn read(
         return Err(Problem::new(StatusCode::NOT_FOUND, "unknown-feed", detail));
     }
     door.library.refresh(&door.handle).await?;
-    let library = Arc::clone(&door.library);
+    let shelf = door.library.shelf_for_long().await;
     let made = tokio::task::spawn_blocking(move || {
-        let shelf = library.shelf();
         let found = shelf.calendar(&calendar)?;
         let events: Vec<Object> = found.items().map(|it| (*it.event).clone()).collect();
         let name = found.display_name(&calendar);

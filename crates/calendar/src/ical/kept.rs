@@ -56,6 +56,38 @@ fn add(groups: &mut Groups, place: &str, component: &Component) {
     }
 }
 
+/// The place of lines that stand in the calendar around an event.
+const CALENDAR: &str = "calendar";
+/// Such lines that say how this file is written, and not what is in it.
+const OF_THE_FILE: [&str; 4] = ["VERSION", "PRODID", "CALSCALE", "METHOD"];
+
+/// Keeps the lines that stand in the calendar around an event.
+pub(super) fn keep_calendar(event: &mut Object, calendar: &Component) {
+    let Some(kept) = event.get_mut(KEPT).and_then(Value::as_object_mut) else { return };
+    if calendar.name != "VCALENDAR" {
+        return;
+    }
+    for line in calendar.lines.iter().filter(|it| !OF_THE_FILE.contains(&it.name.as_str())) {
+        let lines = kept.entry(format!("{CALENDAR}#{}", line.name)).or_insert(json!([[], []]));
+        if let Some(came) = lines[0].as_array_mut() {
+            came.push(json!(line.text));
+        }
+    }
+}
+
+/// The lines that stood in the calendar around an event.
+pub(super) fn calendar_lines(event: &Object) -> Vec<Line> {
+    let kept = event.get(KEPT).and_then(Value::as_object).into_iter().flatten();
+    let mut lines = Vec::new();
+    for (key, value) in kept {
+        let Some((CALENDAR, group)) = key.split_once('#') else { continue };
+        let came = value.get(0).and_then(Value::as_array).into_iter().flatten();
+        let came = came.filter_map(Value::as_str).filter(|line| is_line("", line));
+        lines.extend(came.filter_map(Line::parse).filter(|it| it.name == group));
+    }
+    lines
+}
+
 /// What of it does not change when a program writes the event anew.
 pub(super) fn lasting(kept: &Value) -> BTreeMap<&String, &Value> {
     let is_lasting = |key: &str| {

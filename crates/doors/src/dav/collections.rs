@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::multistatus::{Found, Multistatus, error};
 use super::path::Target;
-use super::properties::{COMPONENTS, DEAD, KINDS, ORDER, TIME_ZONE, TRANSPARENCY, View, dead_key};
+use super::properties::{COMPONENTS, DEAD, KINDS, ORDER, TIME_ZONE, TRANSPARENCY, dead_key};
 use super::reports::zone_in;
 use super::xml::{APPLE, CALDAV, CALENDARSERVER, DAV, Element, Name};
 use super::{Asked, Refusal};
@@ -179,7 +179,7 @@ pub(crate) async fn proppatch(
         }
     }
     if let Target::Calendar(id) = target {
-        let shelf = asked.library.shelf();
+        let shelf = asked.library.shelf().await;
         let dead = shelf.calendar(id).and_then(|it| it.about.get(DEAD)).and_then(Value::as_object);
         let known = dead.map_or(0, |it| it.len());
         if known + changes.dead.len() > DEAD_MAX {
@@ -226,7 +226,7 @@ pub(crate) async fn make_calendar(
         let detail = "calendars are made in /dav/calendars/";
         // RFC 4918, section 9.3: there is nothing that it could be in.
         if let Target::Object(id, _) = target
-            && asked.library.shelf().calendar(id).is_none()
+            && asked.library.shelf().await.calendar(id).is_none()
         {
             return refuse(StatusCode::CONFLICT, "c:calendar-collection-location-ok", detail);
         }
@@ -236,7 +236,7 @@ pub(crate) async fn make_calendar(
         let detail = "a calendar's name in its address is at most 200 bytes long";
         return refuse(StatusCode::FORBIDDEN, "c:calendar-collection-location-ok", detail);
     }
-    if asked.library.shelf().calendar(id).is_some() {
+    if asked.library.shelf().await.calendar(id).is_some() {
         let detail = "there is a calendar with this address";
         return match is_mkcol {
             true => refuse(StatusCode::METHOD_NOT_ALLOWED, "d:resource-must-be-null", detail),
@@ -291,7 +291,7 @@ pub(crate) async fn remove_calendar(
         return Err(Refusal::Answer(Box::new(answer)));
     }
     let uids: Vec<String> = {
-        let shelf = asked.library.shelf();
+        let shelf = asked.library.shelf().await;
         let items = shelf.calendar(id).into_iter().flat_map(|it| it.items());
         items.map(|it| it.uid.to_string()).collect()
     };
@@ -303,10 +303,4 @@ pub(crate) async fn remove_calendar(
     }
     door.handle.ask(Command::EditCalendar { calendar: id.to_owned(), patch: None }).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
-}
-
-/// Whether a view has it; for those who ask before they do something.
-pub(crate) async fn is_there(asked: &Asked, target: &Target) -> Result<bool, Refusal> {
-    let target = target.clone();
-    asked.look_at(move |view: &View<'_>| view.has(&target)).await
 }

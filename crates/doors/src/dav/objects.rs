@@ -18,12 +18,12 @@ use super::{Asked, Refusal, prefers};
 use crate::conditions;
 use crate::routes::Door;
 
-pub(crate) fn get(
+pub(crate) async fn get(
     asked: &Asked,
     target: &Target,
     headers: &HeaderMap,
 ) -> Result<Response, Refusal> {
-    let shelf = asked.library.shelf();
+    let shelf = asked.library.shelf().await;
     match target {
         Target::Object(id, name) => match shelf.item(id, name) {
             Some(item) if conditions::is_fresh(headers, &item.etag)? => {
@@ -215,7 +215,7 @@ pub(crate) async fn put(
         return refuse(StatusCode::FORBIDDEN, "c:supported-calendar-data", detail);
     }
     let event = read(body)?;
-    let found = find(&asked.library.shelf(), &place, &event, headers)?;
+    let found = find(&*asked.library.shelf().await, &place, &event, headers)?;
     let save = Save { uid: found.uid, event, place: place.clone(), condition: found.condition };
     match door.handle.ask(Command::Save(save)).await {
         Ok(Answer::Written(_)) => {}
@@ -230,7 +230,7 @@ pub(crate) async fn put(
     let status = if found.is_new { StatusCode::CREATED } else { StatusCode::NO_CONTENT };
     if prefers(headers, "return=representation") {
         asked.library.refresh(&door.handle).await?;
-        let shelf = asked.library.shelf();
+        let shelf = asked.library.shelf().await;
         if let Some(item) = shelf.item(&place.calendar, &place.name) {
             let status = if found.is_new { StatusCode::CREATED } else { StatusCode::OK };
             let mut response = shown(status, item)?;
@@ -252,7 +252,7 @@ pub(crate) async fn delete(
     headers: &HeaderMap,
 ) -> Result<Response, Refusal> {
     let uid = {
-        let shelf = asked.library.shelf();
+        let shelf = asked.library.shelf().await;
         let item = shelf.item(calendar, name).ok_or_else(Refusal::not_found)?;
         item.uid.to_string()
     };
@@ -285,7 +285,7 @@ pub(crate) async fn relocate(
     let overwrites = headers.get("overwrite").is_none_or(|it| it != "F");
     // All that may fail comes before what is there is discarded.
     let (save, before) = {
-        let shelf = asked.library.shelf();
+        let shelf = asked.library.shelf().await;
         let item = shelf.item(calendar, name).ok_or_else(Refusal::not_found)?;
         if item.place == place {
             let detail = "it is there already: Destination is another address";

@@ -2,7 +2,7 @@
 //! when somebody asks first; before each answer it takes what changed since, so that it is never older than the question.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, OnceLock, RwLock, RwLockReadGuard};
+use std::sync::{Arc, OnceLock};
 
 use fasti_calendar::{Agenda, ical};
 use fasti_core::collection::{DEFAULT_CALENDAR, Place, content};
@@ -10,7 +10,7 @@ use fasti_core::command::{ChangedView, Object};
 use fasti_core::{Answer, Command, CommandError};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedRwLockReadGuard, RwLock, RwLockReadGuard};
 
 use super::path::Target;
 use crate::Handle;
@@ -21,27 +21,32 @@ const PAGE: usize = 1000;
 /// The shelf, and whoever brings it up to date.
 #[derive(Default)]
 pub(crate) struct Library {
-    shelf: RwLock<Shelf>,
+    shelf: Arc<RwLock<Shelf>>,
     /// One at a time.
     refreshing: Mutex<()>,
 }
 
 impl Library {
-    /// The shelf as it was for a moment; see [`Library::refresh`].
-    pub(crate) fn shelf(&self) -> RwLockReadGuard<'_, Shelf> {
-        self.shelf.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    /// The shelf, which nobody changes meanwhile: not to be held over a [`Library::refresh`].
+    pub(crate) async fn shelf(&self) -> RwLockReadGuard<'_, Shelf> {
+        self.shelf.read().await
+    }
+
+    /// The same, for a thread that may take its time.
+    pub(crate) async fn shelf_for_long(&self) -> OwnedRwLockReadGuard<Shelf> {
+        Arc::clone(&self.shelf).read_owned().await
     }
 
     /// Takes what has changed.
     pub(crate) async fn refresh(&self, handle: &Handle) -> Result<(), CommandError> {
         let _turn = self.refreshing.lock().await;
         loop {
-            let since = self.shelf().end;
+            let since = self.shelf().await.end;
             let asked = handle.ask(Command::Changes { since, limit: PAGE }).await?;
             let Answer::Changes { changes, more, end, may_write, numbering } = asked else {
                 return Err(CommandError::Unavailable("it answered what was not asked".into()));
             };
-            let mut shelf = self.shelf.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut shelf = self.shelf.write().await;
             if shelf.numbering != numbering && since > 0 {
                 *shelf = Shelf { numbering, ..Shelf::default() };
                 continue;

@@ -75,8 +75,8 @@ pub(crate) async fn answer(
     }
     let names = asked.names_in(body)?;
     let token = if told.trim().is_empty() { None } else { Some(Token::parse(&told)) };
-    let end = asked.library.shelf().end;
-    let numbering = asked.library.shelf().numbering;
+    let end = asked.library.shelf().await.end;
+    let numbering = asked.library.shelf().await.numbering;
     let token = match token {
         None => None,
         Some(Some(it)) if it.numbering == numbering && it.next <= end => Some(it),
