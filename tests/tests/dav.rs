@@ -783,8 +783,7 @@ fn what_can_not_be_read_gets_a_reason() {
     assert!(options.header("allow").contains("REPORT"), "{options:?}");
     // To those as well who didn't log in yet.
     for path in ["/", "/dav/", "/dav/calendars/default/", "/principals/"] {
-        let stranger =
-            Dav::new(&office.cluster.nodes[0].api().address().0, "eve", "wrong").at(path);
+        let stranger = Dav::new(office.cluster.nodes[0].api().address().0, "eve", "wrong").at(path);
         let options = stranger.request("OPTIONS", "", &[], "").unwrap();
         assert_eq!(options.status, 401, "{path}: {options:?}");
         assert!(options.header("dav").contains("calendar-access"), "{path}: {options:?}");

@@ -52,12 +52,14 @@ fn tell(stories: &str, offices: &[&str]) {
         .iter()
         .map(|node| {
             let (http, token) = node.api().address();
-            json!({ "name": node.name, "http": http, "token": token, "office": node.office })
+            let (name, office, dir) = (&node.name, &node.office, node.dir());
+            json!({ "name": name, "http": http, "token": token, "office": office, "dir": dir })
         })
         .collect();
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("page").join(stories);
     run(npx(&["playwright", "test", &format!("tests/{stories}.spec.ts")])
         .env("FASTI_NODES", json!(nodes).to_string())
+        .env("FASTI_PROGRAM", env!("CARGO_BIN_EXE_fasti-under-test"))
         .env("FASTI_PAGE_PICTURES", out.join("pictures"))
         .env("FASTI_PAGE_RESULTS", out.join("results")));
 }

@@ -7,6 +7,8 @@ export interface Node {
   http: string;
   token: string;
   office: string;
+  /** Its folder. */
+  dir: string;
 }
 
 /** The nodes that were started for these tests: Core, Denver. */
