@@ -259,6 +259,7 @@ pub(crate) fn writes(command: &Command) -> bool {
         | Command::CancelBooking { .. } => true,
         Command::Event { .. }
         | Command::Events(_)
+        | Command::History { .. }
         | Command::Changes { .. }
         | Command::Departed { .. }
         | Command::Conflicts

@@ -192,6 +192,13 @@ pub enum Command {
         /// Which.
         uid: String,
     },
+    /// Who edited an event, and when. Answered with [`Answer::History`].
+    History {
+        /// Which.
+        uid: String,
+        /// How many edits at most: the latest.
+        limit: usize,
+    },
     /// A page of events, by uid. Answered with [`Reply::Events`].
     Events(EventsQuery),
     /// The occurrences of all events in a range. Answered with [`Answer::Agenda`].
@@ -365,6 +372,13 @@ pub enum Answer {
     },
     /// As asked.
     Event(EventView),
+    /// As asked.
+    History {
+        /// The edits that count, with the fields that each wrote; those that it took away are not named.
+        edits: Vec<WrittenView>,
+        /// Whether there are earlier ones.
+        more: bool,
+    },
     /// As asked.
     Events {
         /// By uid.

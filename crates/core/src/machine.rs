@@ -730,6 +730,12 @@ impl Core {
                 ledger.settle(&uid);
                 views::event(ledger, &uid).map(Answer::Event).ok_or(CommandError::UnknownEvent(uid))
             }
+            Command::History { uid, limit } => {
+                ledger.settle(&uid);
+                let found = views::history(ledger, &uid, limit);
+                let found = found.map(|(edits, more)| Answer::History { edits, more });
+                found.ok_or(CommandError::UnknownEvent(uid))
+            }
             Command::Events(query) => {
                 ledger.settle_all();
                 let (events, more) = views::events(ledger, &query);

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::collection::is_calendar;
 use crate::command::{
     Deliveries, EventView, EventsQuery, FormerMemberView, MemberView, Object, SignatureView,
-    StatusView,
+    StatusView, WrittenView,
 };
 use crate::event;
 use crate::gossip::Gossip;
@@ -93,6 +93,32 @@ pub(crate) fn events(ledger: &Ledger, query: &EventsQuery) -> (Vec<EventView>, b
         page.push(view);
     }
     (page, false)
+}
+
+/// The latest edits of an event by when they were written, and whether there are more; none if there is no such event.
+pub(crate) fn history(
+    ledger: &Ledger,
+    uid: &str,
+    limit: usize,
+) -> Option<(Vec<WrittenView>, bool)> {
+    let all = ledger.history_of(uid);
+    let first = all.len().saturating_sub(limit.clamp(1, PAGE_MAX));
+    let edits = all[first..].iter().map(|at| {
+        let node = ledger.graph.node(*at);
+        let own = node.change.map(|(change, _)| change);
+        // As it was right after this entry: what the entry wrote shows in that.
+        let fields = ledger.document.fields_at(uid, &ledger.changes_under(&[*at]));
+        let fields = fields.unwrap_or_default().into_iter();
+        let fields = fields.filter(|(_, (_, id))| ledger.document.change_of(id) == own);
+        WrittenView {
+            by: signature(ledger, ledger.graph.log_of(node).author, node),
+            fields: fields.map(|(path, _)| path).collect(),
+        }
+    });
+    let mut edits: Vec<WrittenView> = edits.collect();
+    // Nodes hold entries in the order in which they came.
+    edits.sort_by_key(|it| (it.by.time, it.by.entry));
+    (!edits.is_empty()).then_some((edits, first > 0))
 }
 
 /// Who wrote an entry.

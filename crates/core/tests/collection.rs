@@ -353,3 +353,34 @@ fn who_asked_is_named_in_what_is_written() {
     let long = "x".repeat(65);
     assert!(matches!(apps.world.ask(denver, by(&long, "T")), Err(CommandError::Invalid { .. })));
 }
+
+#[test]
+fn who_edited_an_event_is_told_edit_by_edit() {
+    let mut apps = Apps::new();
+    let (denver, boston) = (apps.denver, apps.boston);
+    apps.save(denver, TALK);
+    apps.world.settle();
+    apps.world.pass(1000);
+    apps.world.patch(boston, "talk@app", json!({ "title": "Boston's" }));
+    apps.world.settle();
+    apps.world.pass(1000);
+    apps.world.patch(denver, "talk@app", json!({ "title": "Denver's", "description": "D" }));
+    let history = |world: &mut World, limit| {
+        let uid = "talk@app".to_owned();
+        match world.ask(denver, Command::History { uid, limit }).unwrap() {
+            Answer::History { edits, more } => {
+                let told = edits.into_iter().map(|it| (it.by.office, it.fields.join(" ")));
+                (told.collect::<Vec<_>>(), more)
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    let (all, more) = history(&mut apps.world, 10);
+    assert!(!more && all[0].0 == denver && all[0].1.contains("@type"), "{all:?}");
+    // What was written over since is told all the same.
+    assert_eq!(all[1..], [(boston, "title".into()), (denver, "description title".into())]);
+    let (latest, more) = history(&mut apps.world, 1);
+    assert!(more && latest == all[2..]);
+    let unknown = Command::History { uid: "none".into(), limit: 1 };
+    assert!(matches!(apps.world.ask(denver, unknown), Err(CommandError::UnknownEvent(_))));
+}

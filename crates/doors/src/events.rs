@@ -140,6 +140,28 @@ pub(crate) async fn read(
     shown(&event)
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HistoryQuery {
+    limit: Option<usize>,
+}
+
+/// Who edited it, and when.
+pub(crate) async fn history(
+    State(door): State<Door>,
+    Id(uid): Id,
+    uri: Uri,
+) -> Result<Json<Value>, Problem> {
+    let limit = query::<HistoryQuery>(&uri)?.limit.unwrap_or(PAGE);
+    if !(1..=PAGE_MAX).contains(&limit) {
+        return Err(Problem::malformed(format!("limit is a number from 1 to {PAGE_MAX}")));
+    }
+    match door.handle.ask(Command::History { uid, limit }).await? {
+        Answer::History { edits, more } => Ok(Json(json!({ "edits": edits, "more": more }))),
+        _ => Err(Problem::unexpected()),
+    }
+}
+
 pub(crate) async fn put(
     State(door): State<Door>,
     Id(uid): Id,

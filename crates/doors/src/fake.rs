@@ -243,6 +243,7 @@ impl Calendar {
             Command::Save(_) | Command::Discard { .. } | Command::EditCalendar { .. } => {
                 Err(CommandError::NotAllowed("there are no calendars here".into()))
             }
+            Command::History { uid, .. } => Err(CommandError::UnknownEvent(uid)),
             Command::Changes { .. } => {
                 let end = self.log.len() as u64;
                 let changes = Vec::new();

@@ -101,7 +101,7 @@ pub(crate) fn router(door: Door) -> Router {
 }
 
 /// Routes for the operator and for people with an app password.
-pub(crate) fn shared_routes() -> [(&'static str, MethodRouter<Door>); 29] {
+pub(crate) fn shared_routes() -> [(&'static str, MethodRouter<Door>); 30] {
     [
         ("/v1/publish", post(publish::publish)),
         ("/v1/events", get(events::list).post(events::create)),
@@ -109,6 +109,7 @@ pub(crate) fn shared_routes() -> [(&'static str, MethodRouter<Door>); 29] {
             "/v1/events/{uid}",
             get(events::read).put(events::put).patch(events::patch).delete(events::cancel),
         ),
+        ("/v1/events/{uid}/history", get(events::history)),
         ("/v1/calendars", get(calendars::list)),
         ("/v1/calendars/{id}", patch(calendars::edit)),
         ("/v1/stream", get(stream::stream)),

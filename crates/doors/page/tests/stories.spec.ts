@@ -301,7 +301,7 @@ test('a policy is published, proposed at one office, approved at the other, and 
   await expect(dialog).toBeHidden();
   await expect(core.page.locator('main')).toContainText('changed since approval');
   await expect(core.page.getByRole('heading', { name: 'Edited since' })).toBeVisible();
-  await expect(core.page.getByRole('region', { name: 'History' })).toContainText('Denver edited it since');
+  await expect(core.page.getByRole('region', { name: 'History' })).toContainText(/Denver wrote .*the last day/);
   await core.page.getByRole('button', { name: 'Approve as it stands now' }).click();
   await expect(core.page.getByRole('heading', { name: 'Edited since' })).toBeHidden();
   const [policy] = (await core.get('/v1/policies')).policies;

@@ -158,6 +158,16 @@ export interface Policy {
   superseded_by: string | null;
 }
 
+/** An edit of an event, and who wrote it. */
+export interface Edit {
+  office: string;
+  name: string;
+  person?: string;
+  time: number;
+  entry: string;
+  fields: string[];
+}
+
 export interface PolicyReport extends Policy {
   written: { office: string; name: string; time: number; entry: string; fields: string[] }[];
   holders: { office: string; name: string; since: number | null; entry: string | null }[];
