@@ -200,6 +200,8 @@ fn entries_that_are_not_properly_signed_and_chained_are_refused() {
     add("with unsorted parents", true, &|run| run.links[0].parents = parents.clone());
     add("with a parent twice", true, &|run| run.links[0].parents = vec![EntryHash([1; 32]); 2]);
     add("too large", true, &|run| run.links[0].body = vec![0; 200_000]);
+    add("of a person with a long name", true, &|run| run.links[0].person = "x".repeat(65).into());
+    add("of a person whose name breaks lines", true, &|run| run.links[0].person = "a\nb".into());
     add("with too many parents", true, &|run| {
         run.links[0].parents = (0..5000u16)
             .map(|n| EntryHash([[n as u8, (n >> 8) as u8]; 16].as_flattened().try_into().unwrap()))
