@@ -67,6 +67,8 @@ fn a_store_that_is_not_as_it_was_left_is_told_apart() {
     format(99);
     refuses_to_run(&dir, &["format 99", "upgrade the program"]);
     format(1);
+    refuses_to_run(&dir, &["format 1", "join again"]);
+    fs::write(&file, &good).unwrap();
     cluster.nodes[0].start().unwrap();
     assert_eq!(cluster.nodes[0].api().get("/v1/status").unwrap()["events"], 20);
 }
