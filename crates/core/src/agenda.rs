@@ -8,6 +8,7 @@ use fasti_calendar::{Agenda, Occurrence, Zone};
 use jiff::civil::DateTime;
 use serde_json::json;
 
+use crate::collection::Place;
 use crate::command::{AgendaQuery, CommandError, OccurrenceView};
 use crate::event;
 use crate::ledger::Ledger;
@@ -59,8 +60,8 @@ impl Ledger {
         };
         let agenda = index.index.get_or_insert_with(Agenda::new);
         for uid in changed {
-            let view = views::event(self, &uid);
-            // What has no time is in no range.
+            // What was taken out of its calendar is in no agenda, and what has no time in no range.
+            let view = views::event(self, &uid).filter(|it| Place::of(&uid, &it.event).is_some());
             if view.is_none_or(|view| agenda.insert(&uid, Arc::new(view.event)).is_err()) {
                 agenda.remove(&uid);
             }

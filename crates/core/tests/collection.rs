@@ -6,7 +6,7 @@ mod common;
 use common::{Disk, World};
 use fasti_calendar::ical;
 use fasti_core::collection::{Place, content, uid_beside};
-use fasti_core::command::{ChangedView, Condition, Object, Save, Written};
+use fasti_core::command::{AgendaQuery, ChangedView, Condition, Object, Save, Written};
 use fasti_core::{Answer, Command, CommandError, OfficeId};
 use serde_json::{Value, json};
 
@@ -148,6 +148,14 @@ fn what_was_deleted_is_gone_from_its_calendar_and_cancelled_elsewhere() {
     apps.discard(denver).unwrap();
     apps.world.settle();
     assert_eq!(apps.world.event(boston, "talk@app").unwrap().event["status"], "cancelled");
+    let query = AgendaQuery {
+        from: "2030-01-01T00:00:00".into(),
+        to: "2031-01-01T00:00:00".into(),
+        zone: "America/Denver".into(),
+        limit: 10,
+    };
+    let agenda = apps.world.ask(boston, Command::Agenda(query)).unwrap();
+    assert!(matches!(agenda, Answer::Agenda { occurrences, .. } if occurrences.is_empty()));
     let (changes, ..) = apps.changes(boston, 0, 10);
     assert_eq!(changes.last().unwrap().place, None);
     assert_eq!(apps.discard(denver).unwrap_err(), CommandError::UnknownEvent("talk@app".into()));
