@@ -24,6 +24,8 @@ pub(crate) struct Context {
 
 /// An event before an edit.
 pub(crate) struct Present {
+    /// What is said of a calendar is no event, and need not be valid as one.
+    is_calendar: bool,
     pub(crate) flat: Flat,
     pub(crate) view: Option<EventView>,
 }
@@ -39,7 +41,9 @@ impl Present {
             };
         }
         let shown = event::unflatten(&after);
-        event::validate(&shown, self.view.as_ref().map(|view| &view.event))?;
+        if !self.is_calendar {
+            event::validate(&shown, self.view.as_ref().map(|view| &view.event))?;
+        }
         if after.len() > event::FIELDS_MAX {
             return Err(invalid("", format!("an event has at most {} fields", event::FIELDS_MAX)));
         }
@@ -54,7 +58,7 @@ impl Ledger {
     pub(crate) fn present(&mut self, uid: &str) -> Present {
         self.settle(uid);
         let flat = self.document.flat(uid).unwrap_or_default();
-        Present { flat, view: views::event(self, uid) }
+        Present { is_calendar: is_calendar(uid), flat, view: views::event(self, uid) }
     }
 
     /// A publication about a policy.

@@ -12,10 +12,9 @@ use crate::calendar::{Context, check_condition, check_uid, invalid};
 use crate::command::{
     CalendarView, ChangedView, CommandError, Condition, EventView, Object, Save, Written,
 };
-use crate::entry::BODY_BYTES_MAX;
-use crate::event::{self, Flat};
+use crate::event::{self, Flat, UID_BYTES_MAX};
 use crate::graph::Index;
-use crate::ledger::{Ledger, TooLarge};
+use crate::ledger::Ledger;
 use crate::views;
 
 /// The calendar of events that name none.
@@ -39,7 +38,7 @@ const PLACING: [&str; 4] = [CALENDAR, NAME, REMOVED, KNOWN_AS];
 const CALENDAR_UIDS: &str = "fasti:calendar/";
 
 /// Longest name of a calendar, or of an event in one, in bytes.
-pub const NAME_BYTES_MAX: usize = 200;
+pub const NAME_BYTES_MAX: usize = UID_BYTES_MAX + ".ics".len();
 
 /// Most changes in an answer.
 const CHANGES_MAX: usize = 1000;
@@ -202,28 +201,23 @@ impl Ledger {
         context: Context,
         calendar: &str,
         patch: Option<Object>,
-    ) -> Result<(), CommandError> {
+    ) -> Result<Written, CommandError> {
         Place { calendar: calendar.to_owned(), name: "_".into() }.check()?;
         let uid = format!("{CALENDAR_UIDS}{calendar}");
         let present = self.present(&uid);
-        let edits = match patch {
+        self.apply(context, &uid, &present, |flat| match patch {
             Some(mut patch) => {
                 patch.insert("@type".into(), json!("Group"));
                 patch.insert(REMOVED.into(), Value::Null);
-                event::merge_patch(&present.flat, &patch)?
+                event::merge_patch(flat, &patch)
             }
             // Who makes it again doesn't mean what it was.
             None => {
                 let gone = json!({ "@type": "Group", REMOVED: true });
                 let gone = gone.as_object().map(event::flatten).transpose()?.unwrap_or_default();
-                event::replace(&present.flat, &gone)
+                Ok(event::replace(flat, &gone))
             }
-        };
-        if !edits.is_empty() {
-            self.write_edits(&uid, edits, context.fresh, context.time)
-                .map_err(|TooLarge(size)| CommandError::TooLarge { size, max: BODY_BYTES_MAX })?;
-        }
-        Ok(())
+        })
     }
 
     /// What changed since an entry of the local log, each event once, in the order of its last change.

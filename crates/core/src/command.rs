@@ -75,7 +75,7 @@ pub enum Command {
         /// When to write at all.
         condition: Condition,
     },
-    /// Say what a calendar is called, its color and the like. Answered with [`Answer::Done`].
+    /// Say what a calendar is called, its color and the like. Answered with [`Answer::Written`].
     EditCalendar {
         /// Its id.
         calendar: String,
@@ -339,8 +339,6 @@ pub enum Answer {
     Published(Vec<Result<Written, CommandError>>),
     /// An event was written, or already was as wanted.
     Written(Written),
-    /// It is as was asked.
-    Done,
     /// The ticket is good.
     Invited {
         /// The network that it leads to.

@@ -656,7 +656,7 @@ impl Core {
                 ledger.discard(context, &uid, &condition).map(Answer::Written)
             }
             Command::EditCalendar { calendar, patch } => {
-                ledger.edit_calendar(context, &calendar, patch).map(|()| Answer::Done)
+                ledger.edit_calendar(context, &calendar, patch).map(Answer::Written)
             }
             Command::Changes { since, limit } => {
                 let (changes, more) = ledger.changes(since, limit);

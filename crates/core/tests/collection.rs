@@ -185,7 +185,7 @@ fn conditions_are_about_what_is_in_the_calendar() {
     );
     let fresh = Condition::Matches(vec![written.etag]);
     apps.try_save(denver, &TALK.replace("Talk", "Walk"), here(), fresh).unwrap();
-    for bad in [place("", "a.ics"), place("default", ".."), place("default", &"x".repeat(201))] {
+    for bad in [place("", "a.ics"), place("default", ".."), place("default", &"x".repeat(260))] {
         let refused = apps.try_save(denver, TALK, bad, Condition::Always).unwrap_err();
         assert!(matches!(refused, CommandError::Invalid { .. }), "{refused:?}");
     }
@@ -294,6 +294,17 @@ fn a_calendar_has_a_name_and_a_color_that_offices_change_apart() {
         (&told.view.event["title"], &told.view.event["color"]),
         (&json!("The team"), &json!("#ff0000"))
     );
+    // Two names are a conflict like any other, and are decided like one.
+    apps.world.cut(denver, boston);
+    apps.world.ask(denver, edit(json!({ "title": "Denver's team" }))).unwrap();
+    apps.world.ask(boston, edit(json!({ "title": "Boston's team" }))).unwrap();
+    apps.world.link(denver, boston);
+    apps.world.settle();
+    let conflict = apps.world.conflicts(boston).remove(0);
+    let keep = json!("Boston's team");
+    apps.world.ask(boston, Command::Resolve { conflict: conflict.id, keep }).unwrap();
+    apps.world.settle();
+    assert_eq!(apps.world.conflicts(denver), []);
     // It is no event, in no list and no count.
     assert_eq!(apps.world.status(boston).events, 0);
     let query = fasti_core::command::EventsQuery { limit: 10, ..Default::default() };

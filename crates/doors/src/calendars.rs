@@ -41,7 +41,7 @@ pub(crate) async fn edit(
     let invalid =
         |detail: String| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail);
     if !is_name(&id) {
-        return Err(invalid("a calendar's id is 1 to 200 bytes without control characters".into()));
+        return Err(invalid("a calendar's id is 1 to 259 bytes without control characters".into()));
     }
     let patch: Object =
         body::read_object(&headers, body, &["application/merge-patch+json", "application/json"])

@@ -233,7 +233,7 @@ pub(crate) async fn make_calendar(
         return refuse(StatusCode::FORBIDDEN, "c:calendar-collection-location-ok", detail);
     };
     if !is_name(id) {
-        let detail = "a calendar's name in its address is at most 200 bytes long";
+        let detail = "a calendar's name in its address is at most 259 bytes long";
         return refuse(StatusCode::FORBIDDEN, "c:calendar-collection-location-ok", detail);
     }
     if asked.library.shelf().await.calendar(id).is_some() {

@@ -199,7 +199,7 @@ pub(crate) async fn put(
             return refuse(
                 StatusCode::FORBIDDEN,
                 "c:calendar-collection-location-ok",
-                "an event's name in its address is at most 200 bytes long",
+                "an event's name in its address is at most 259 bytes long",
             );
         }
         _ => return Err(Refusal::not_allowed()),
