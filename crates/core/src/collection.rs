@@ -148,12 +148,7 @@ impl Ledger {
         let wanted = match shown {
             Some(view) => {
                 let before = ical::as_read(&content(&view.event));
-                let changed = ical::changed(&before, &event);
-                let of = |it: &Object| {
-                    let members = it.iter().filter(|it| changed.contains(it.0.as_str()));
-                    event::flatten(&members.map(|(name, it)| (name.clone(), it.clone())).collect())
-                };
-                event::replace(&of(&before)?, &of(&event)?)
+                event::replace_members(&ical::changed(&before, &event), &before, &event)?
             }
             // What was taken out is put in anew.
             None => {

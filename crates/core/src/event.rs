@@ -3,7 +3,7 @@
 //! JSCalendar PatchObject: `locations/1/name`. Arrays and empty objects are leaves: JSCalendar uses
 //! maps with ids wherever parts are edited apart. Leaves merging to `document`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::civil::DateTime;
 use serde::{Deserialize, Serialize};
@@ -256,6 +256,22 @@ pub fn replace(present: &Flat, wanted: &Flat) -> FieldEdits {
         .filter(|(path, leaf)| present.get(*path) != Some(leaf))
         .map(|(path, leaf)| (path.clone(), Some(leaf.clone())));
     gone.chain(set).collect()
+}
+
+/// The edits that make these members of one state of an event into those of another.
+///
+/// # Errors
+/// [`CommandError::Invalid`] for what no event can hold.
+pub fn replace_members(
+    names: &BTreeSet<&str>,
+    present: &Object,
+    wanted: &Object,
+) -> Result<FieldEdits, CommandError> {
+    let of = |object: &Object| {
+        let members = object.iter().filter(|(name, _)| names.contains(name.as_str()));
+        flatten(&members.map(|(name, value)| (name.clone(), value.clone())).collect())
+    };
+    Ok(replace(&of(present)?, &of(wanted)?))
 }
 
 /// Edits of another state of an event, as edits of this one: only what differs, and nothing beside what it can't stand

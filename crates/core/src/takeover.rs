@@ -59,11 +59,7 @@ impl Ledger {
                 if said.before.is_none() {
                     changed.remove(ical::KEPT);
                 }
-                let of = |it: &Object| {
-                    let members = it.iter().filter(|it| changed.contains(it.0.as_str()));
-                    event::flatten(&members.map(|(name, it)| (name.clone(), it.clone())).collect())
-                };
-                event::replace(&of(before)?, &of(event)?)
+                event::replace_members(&changed, before, event)?
             }
             None => {
                 let status = event::status_of(&view.event).to_owned();
