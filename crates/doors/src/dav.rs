@@ -263,7 +263,7 @@ async fn answer(
                     false => Refusal::Problem(problem),
                 }
             })?;
-            return objects::put(door, &asked, &target, &headers, &body).await;
+            return objects::put(door, &asked, &target, &headers, body).await;
         }
         "COPY" | "MOVE" => {
             let is_copy = method.as_str() == "COPY";

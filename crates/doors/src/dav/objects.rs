@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::body::Bytes;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use fasti_calendar::ical;
@@ -16,6 +17,7 @@ use super::shelf::{Calendar, Item, Shelf};
 use super::xml::Xml;
 use super::{Asked, Refusal, prefers};
 use crate::conditions;
+use crate::problem::Problem;
 use crate::routes::Door;
 
 pub(crate) async fn get(
@@ -23,20 +25,24 @@ pub(crate) async fn get(
     target: &Target,
     headers: &HeaderMap,
 ) -> Result<Response, Refusal> {
-    let shelf = asked.library.shelf().await;
     match target {
-        Target::Object(id, name) => match shelf.item(id, name) {
+        Target::Object(id, name) => match asked.library.shelf().await.item(id, name) {
             Some(item) if conditions::is_fresh(headers, &item.etag)? => {
                 Ok((StatusCode::NOT_MODIFIED, conditions::etag(&item.etag)?).into_response())
             }
             Some(item) => shown(StatusCode::OK, item),
             None => Err(Refusal::not_found()),
         },
+        Target::Calendar(_) if !asked.has(target).await => Err(Refusal::not_found()),
         Target::Calendar(id) => {
-            let Some(calendar) = shelf.calendar(id) else { return Err(Refusal::not_found()) };
-            let events: Vec<Object> = calendar.items().map(|it| (*it.event).clone()).collect();
-            let content_type = [(header::CONTENT_TYPE, "text/calendar; charset=utf-8")];
-            Ok((content_type, ical::write(&events)).into_response())
+            let id = id.clone();
+            let whole = asked.look(move |view, _| {
+                let items = view.shelf.calendar(&id).into_iter().flat_map(|it| it.items());
+                let events: Vec<Object> = items.map(|it| (*it.event).clone()).collect();
+                let content_type = [(header::CONTENT_TYPE, "text/calendar; charset=utf-8")];
+                (content_type, ical::write(&events)).into_response()
+            });
+            whole.await
         }
         _ => {
             let text = "This is a CalDAV address: give it to a calendar app, with your name and app password.\n";
@@ -189,7 +195,7 @@ pub(crate) async fn put(
     asked: &Asked,
     target: &Target,
     headers: &HeaderMap,
-    body: &[u8],
+    body: Bytes,
 ) -> Result<Response, Refusal> {
     let place = match target {
         Target::Object(calendar, name) if is_name(name) => {
@@ -214,12 +220,14 @@ pub(crate) async fn put(
         let detail = "send text/calendar";
         return refuse(StatusCode::FORBIDDEN, "c:supported-calendar-data", detail);
     }
-    let event = read(body)?;
+    // What is written to take long must keep nobody else waiting.
+    let event = tokio::task::spawn_blocking(move || read(&body)).await;
+    let event = event.unwrap_or_else(|_| Err(Problem::unexpected().into()))?;
     let found = find(&*asked.library.shelf().await, &place, &event, headers)?;
     let save = Save { uid: found.uid, event, place: place.clone(), condition: found.condition };
     match door.handle.ask(Command::Save(save)).await {
         Ok(Answer::Written(_)) => {}
-        Ok(_) => return Err(Refusal::Problem(crate::problem::Problem::unexpected())),
+        Ok(_) => return Err(Problem::unexpected().into()),
         Err(CommandError::TooLarge { .. }) => return Err(too_large()),
         Err(CommandError::Invalid { path, problem }) => {
             let detail = format!("{path}: {problem}");
